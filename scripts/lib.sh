@@ -1,0 +1,77 @@
+# What the scripts share. Source it: it runs nothing by itself, and is for bash 3.2 and later.
+# shellcheck shell=bash
+
+# shellcheck disable=SC2034 # used by those who source it
+# Where what the scripts install or build for themselves lives. Deleting it costs time, nothing else.
+cache=${MOORING_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mooring}
+
+note() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+  note "error: $*"
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# locked FILE COMMAND…: runs COMMAND while no other run holds FILE. (Without flock, as on macOS, it just runs.)
+locked() {
+  local file=$1
+  shift
+  mkdir -p "${file%/*}"
+  (
+    if have flock; then
+      flock -n 9 || {
+        note "waiting for another run that holds $file"
+        flock 9
+      }
+    fi
+    "$@" 9>&- # Closed, so that no daemon that COMMAND leaves behind keeps the lock.
+  ) 9>"$file"
+}
+
+# provide PATH COMMAND…: makes sure that the folder PATH exists, once and whole. COMMAND gets the name of an empty folder as
+# its last argument and fills it; only then does the folder become PATH. What COMMAND prints goes to stderr.
+provide() {
+  [[ -e $1 ]] || locked "$1.lock" fill "$@"
+}
+fill() {
+  local path=$1 partial
+  shift
+  [[ -e $path ]] && return # Another run made it meanwhile.
+  ! have flock || rm -rf "$path.partial".* || true # Left by a run that was killed.
+  partial=$(mktemp -d "$path.partial.XXXXXX")
+  # shellcheck disable=SC2064
+  trap "$(printf 'rm -rf %q' "$partial")" EXIT
+  chmod 755 "$partial"
+  "$@" "$partial" >&2
+  [[ -e $path ]] || mv "$partial" "$path"
+}
+
+# debian_packages REASON PACKAGE…: installs what is missing of Debian packages; false (and a note) where that cannot be done.
+debian_packages() {
+  local reason=$1 missing='' package sudo=''
+  shift
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing="$missing $package"
+  done
+  [[ -z $missing ]] && return
+  if ! have apt-get; then
+    note "$reason needs$missing (names of Debian packages), and there is no apt-get here: install them by hand"
+    return 1
+  fi
+  if [[ $(id -u) != 0 ]]; then
+    have sudo || {
+      note "$reason needs$missing: run as root 'apt-get install$missing'"
+      return 1
+    }
+    sudo=sudo
+  fi
+  note "installing$missing with apt-get, for $reason (about half a minute)"
+  # A third-party list that cannot be refreshed is no reason to stop. The split of $missing is meant.
+  $sudo apt-get update -qq >&2 </dev/null || true
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 $missing \
+    >&2 </dev/null || {
+    note "apt-get could not install$missing"
+    return 1
+  }
+}

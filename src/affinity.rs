@@ -1,0 +1,117 @@
+//! The decisions: which host a request asks for, and what its response does to the session.
+//!
+//! One [`Exchange`] a request: [`Affinity::on_request`] makes it, [`Affinity::on_response`] consumes it. Both return the header edits
+//! that the shell applies. Nothing here names the proxy; time, randomness and what the proxy knows come in through [`Inputs`].
+//! `docs/how-it-works.md` tells the whole story.
+
+mod carried;
+mod request;
+mod response;
+
+use crate::clock::{Monotonic, UnixTime};
+use crate::config::Config;
+use crate::headers::Headers;
+use crate::keyring::KeyAge;
+use crate::pin::{ClusterId, HostAddr};
+use crate::session::{Session, SessionId};
+use crate::worker::Sequence;
+
+/// Time, randomness, and what the proxy knows of one request. Asked only when a decision needs it: most answers cost a host call.
+/// `None` also stands for an answer that the proxy could not give; the implementation counts that.
+pub trait Inputs {
+    /// Wall-clock time.
+    fn now(&self) -> Option<UnixTime>;
+    /// Monotonic time.
+    fn monotonic(&self) -> Option<Monotonic>;
+    /// 16 random bytes.
+    fn random_id(&self) -> Option<SessionId>;
+    /// 24 random bytes.
+    fn random_nonce(&self) -> Option<[u8; 24]>;
+    /// The name of the routed cluster. To be asked before a request header is changed: Envoy's answer is stale after.
+    fn cluster_name(&self) -> Option<Vec<u8>>;
+    /// The address of the host that served, as Envoy writes it. A local reply can have one too.
+    fn upstream_address(&self) -> Option<Vec<u8>>;
+    /// Envoy's `response.code_details`.
+    fn code_details(&self) -> Option<Vec<u8>>;
+    /// The first line of a response header.
+    fn response_header(&self, name: &str) -> Option<Vec<u8>>;
+    /// Every response header.
+    fn response_headers(&self) -> Option<Headers>;
+    /// What an earlier pass of this stream left behind (see [`Affinity::carry`]).
+    fn carried(&self) -> Option<Vec<u8>>;
+}
+
+/// A change of a header map. Names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// One line with this value, in place of every line of the name.
+    Set(&'a str, Vec<u8>),
+    /// One line more.
+    Add(&'a str, Vec<u8>),
+    /// No line of the name.
+    Remove(&'a str),
+}
+
+/// Decides for one configuration.
+#[derive(Debug)]
+pub struct Affinity {
+    config: Config,
+}
+
+/// What is known of a request between its headers and those of its response.
+#[derive(Debug)]
+pub struct Exchange {
+    began: Sequence,
+    /// Whether the client sent a cookie of our name, valid or not.
+    presented: bool,
+    standing: Standing,
+    asked: Asked,
+}
+
+/// The session that a request came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// None that is valid. The id is the one that its new session gets.
+    Fresh(SessionId),
+    /// A valid one.
+    Resumed(Session, KeyAge),
+    /// Not known, for a failure of ours: whatever cookie the client has stays as it is.
+    Unknown,
+}
+
+/// What the bridge was asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The routed cluster, where it was needed to choose the host.
+    cluster: Option<ClusterId>,
+    /// The host.
+    host: Option<HostAddr>,
+}
+
+impl Affinity {
+    /// Decisions by `config`.
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// What is to be kept for a later pass of a stream that ended before a response came: on an internal redirect Envoy runs
+    /// the filter chain anew, on headers from which this pass may have taken the cookie.
+    pub fn carry(&self, exchange: &Exchange) -> Option<Vec<u8>> {
+        carried::write(exchange.presented, &exchange.standing)
+    }
+
+    /// The name under which [`Affinity::carry`] is kept, distinct for each filter of a chain.
+    pub fn carried_name(&self) -> String {
+        format!("mooring.session.{}", self.config.scope)
+    }
+
+    /// Headers that are between filter, bridge and application. Clients neither send nor get them.
+    pub fn internal_headers(&self) -> [&str; 3] {
+        let Config { upstream, app, .. } = &self.config;
+        [&upstream.header, &app.action_header.name, &app.session_header.name].map(|name| name.as_str())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests;

@@ -1,0 +1,325 @@
+//! The response's half: who served, what the application said, and what becomes of the session.
+
+use super::{Affinity, Asked, Edit, Exchange, Inputs, Standing};
+use crate::cache_control;
+use crate::clock::UnixTime;
+use crate::config::{Failover, Via};
+use crate::keyring::KeyAge;
+use crate::metrics::{Counter, Fault, Outcome};
+use crate::pin::{ClusterId, HostAddr, MAX_PINS, Pin};
+use crate::session::{Session, SessionId};
+use crate::token::{self, Protection};
+use crate::worker::Worker;
+
+/// What the application can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Rotate,
+    End,
+    Release,
+}
+
+/// What the response says to the filter.
+struct Heard {
+    /// The bridge named the host that served: another than was asked for, or none was asked for.
+    bridge: bool,
+    action: Option<Action>,
+}
+
+/// Where a response comes from, as far as sessions care.
+#[derive(PartialEq, Eq)]
+enum Origin {
+    Upstream,
+    /// An upstream's, with headers that a cache adds to what it stored: it must not carry a cookie.
+    NotModified,
+    /// The proxy's own, whatever host it may name.
+    Local,
+}
+
+/// What happens to the client's cookie.
+enum Change {
+    Keep,
+    Issue(Session, Remember),
+    Clear,
+}
+
+/// What the worker remembers once the cookie was issued.
+enum Remember {
+    Nothing,
+    Over(SessionId),
+    Release(SessionId),
+}
+
+/// What the serving host does to the pins.
+enum Repin {
+    Same,
+    Kept,
+    Ignored,
+    Pinned,
+    Moved,
+}
+
+impl Affinity {
+    /// Decides on the response of `exchange`.
+    pub fn on_response(&self, exchange: Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> Vec<Edit<'_>> {
+        let mut edits = Vec::new();
+        let heard = self.listen(worker, inputs, &mut edits);
+        let (outcome, change) = match inputs.now() {
+            Some(now) => self.decide(exchange, &heard, now, worker, inputs),
+            None => (Outcome::Failed, Change::Keep),
+        };
+        let outcome = if self.apply(change, worker, inputs, &mut edits) { outcome } else { Outcome::Failed };
+        worker.count(Counter::Session(outcome));
+        if let Some(name) = &self.config.debug_header {
+            edits.push(Edit::Set(name.as_str(), outcome.word().into()));
+        }
+        edits
+    }
+
+    /// Reads what is meant for the filter, and takes it from the response.
+    fn listen<'a>(&'a self, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'a>>) -> Heard {
+        let [host_header, action_header, session_header] = self.internal_headers();
+        let bridge = match self.config.upstream.via {
+            Via::StatefulSession => inputs.response_header(host_header).is_some(),
+            Via::OverrideHost => false,
+        };
+        // The other bridge never speaks: what stands there is the upstream's doing.
+        if bridge || self.config.upstream.via == Via::OverrideHost {
+            edits.push(Edit::Remove(host_header));
+        }
+        let action = inputs.response_header(action_header);
+        if action.is_some() {
+            edits.push(Edit::Remove(action_header));
+        }
+        // An upstream that echoes what it got must not tell the client its session id. Absent, this costs next to nothing.
+        edits.push(Edit::Remove(session_header));
+        let action = action.filter(|_| self.config.app.action_header.enabled);
+        Heard { bridge, action: action.and_then(|value| Action::read(&value, worker)) }
+    }
+
+    fn decide(
+        &self,
+        exchange: Exchange,
+        heard: &Heard,
+        now: UnixTime,
+        worker: &mut Worker,
+        inputs: &dyn Inputs,
+    ) -> (Outcome, Change) {
+        let clear = if exchange.presented { Change::Clear } else { Change::Keep };
+        match exchange.standing {
+            Standing::Unknown => (Outcome::Failed, Change::Keep),
+            Standing::Fresh(id) => match origin(inputs) {
+                Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep),
+                Origin::Upstream if heard.action == Some(Action::End) => (Outcome::Ended, clear),
+                Origin::Upstream => self.create(id, heard, now, worker, inputs),
+            },
+            Standing::Resumed(session, age) => {
+                let elsewhere = self.served_elsewhere(heard, &exchange.asked, inputs);
+                let renewal = self.config.session.renewal_due(&session, now);
+                if !elsewhere && !renewal && age == KeyAge::Current && heard.action.is_none() {
+                    return (Outcome::Resumed, Change::Keep);
+                }
+                let origin = origin(inputs);
+                if origin != Origin::Local && heard.action == Some(Action::End) {
+                    worker.remember_over(session.id);
+                    return (Outcome::Ended, if origin == Origin::Upstream { clear } else { Change::Keep });
+                }
+                let overtaken = worker.overtaken(&session.id, exchange.began);
+                let ended_meanwhile = self.config.session.check(&session, now).is_err();
+                if origin != Origin::Upstream || overtaken || ended_meanwhile {
+                    return (Outcome::Untouched, Change::Keep);
+                }
+                let due = match age {
+                    KeyAge::Older => Some(Outcome::Rekeyed),
+                    KeyAge::Current => renewal.then_some(Outcome::Renewed),
+                };
+                let mut session = Session { renewed: now, ..session };
+                if let Some(cluster) = exchange.asked.cluster {
+                    session.pins.touch(cluster);
+                }
+                self.resume(session, due, elsewhere, heard.action, worker, inputs)
+            }
+        }
+    }
+
+    fn create(
+        &self,
+        id: SessionId,
+        heard: &Heard,
+        now: UnixTime,
+        worker: &mut Worker,
+        inputs: &dyn Inputs,
+    ) -> (Outcome, Change) {
+        if self.config.upstream.via == Via::StatefulSession && !heard.bridge {
+            worker.count(Counter::Fault(Fault::BridgeSilent));
+        }
+        // The upstream knows `id` already, and asked for another.
+        let id = if heard.action == Some(Action::Rotate) { new_id(worker, inputs) } else { Some(id) };
+        let Some(id) = id else { return (Outcome::Failed, Change::Keep) };
+        let mut session = Session::begin(id, now, &self.config.session);
+        if heard.action != Some(Action::Release)
+            && let Some((cluster, host)) = serving(worker, inputs)
+        {
+            session.pins.set(Pin { cluster, host });
+        }
+        (Outcome::Created, Change::Issue(session, Remember::Nothing))
+    }
+
+    /// A valid session whose response may change it. `due`: the reason for a new cookie that does not depend on who served.
+    fn resume(
+        &self,
+        mut session: Session,
+        due: Option<Outcome>,
+        elsewhere: bool,
+        action: Option<Action>,
+        worker: &mut Worker,
+        inputs: &dyn Inputs,
+    ) -> (Outcome, Change) {
+        if action == Some(Action::Release) {
+            let id = session.id;
+            let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
+            return match (released, due) {
+                (true, _) => (Outcome::Released, Change::Issue(session, Remember::Release(id))),
+                (false, Some(due)) => (due, Change::Issue(session, Remember::Nothing)),
+                (false, None) => (Outcome::Resumed, Change::Keep),
+            };
+        }
+        let repin = if elsewhere { self.repin(&mut session, worker, inputs) } else { Repin::Same };
+        if action == Some(Action::Rotate) {
+            let Some(id) = new_id(worker, inputs) else { return (Outcome::Failed, Change::Keep) };
+            let old = std::mem::replace(&mut session.id, id);
+            session.generation = 0;
+            return (Outcome::Rotated, Change::Issue(session, Remember::Over(old)));
+        }
+        let unchanged = match repin {
+            Repin::Moved => return (Outcome::Moved, Change::Issue(session, Remember::Nothing)),
+            Repin::Pinned => return (Outcome::Pinned, Change::Issue(session, Remember::Nothing)),
+            Repin::Same => Outcome::Resumed,
+            Repin::Kept => Outcome::Kept,
+            Repin::Ignored => Outcome::PinIgnored,
+        };
+        match due {
+            Some(due) => (due, Change::Issue(session, Remember::Nothing)),
+            None => (unchanged, Change::Keep),
+        }
+    }
+
+    fn served_elsewhere(&self, heard: &Heard, asked: &Asked, inputs: &dyn Inputs) -> bool {
+        match self.config.upstream.via {
+            Via::StatefulSession => heard.bridge,
+            Via::OverrideHost => inputs.upstream_address().and_then(|text| HostAddr::parse(&text)) != asked.host,
+        }
+    }
+
+    /// Lets the pins follow the host that served, as `failover` says.
+    fn repin(&self, session: &mut Session, worker: &mut Worker, inputs: &dyn Inputs) -> Repin {
+        let Some((cluster, host)) = serving(worker, inputs) else { return Repin::Same };
+        let (repin, displaces) = match session.pins.host_in(cluster) {
+            Some(pinned) if *pinned == host => return Repin::Same,
+            Some(_) if self.config.upstream.failover != Failover::Sticky => return Repin::Kept,
+            Some(_) => (Repin::Moved, true),
+            None => (Repin::Pinned, session.pins.len() == MAX_PINS),
+        };
+        if displaces && !inputs.monotonic().is_some_and(|now| worker.may_move(session.id, now)) {
+            return Repin::Ignored;
+        }
+        session.pins.set(Pin { cluster, host });
+        session.generation = session.generation.saturating_add(1);
+        repin
+    }
+
+    /// Forgets the host that asked to be let go. `false` when the session does not prefer it.
+    fn release(&self, session: &mut Session, cluster: ClusterId, host: &HostAddr) -> bool {
+        let forget = session.pins.host_in(cluster).is_some_and(|pinned| {
+            // A session that would have moved here prefers this host as well.
+            pinned == host || self.config.upstream.failover == Failover::Sticky
+        });
+        if forget {
+            session.pins.remove(cluster);
+            session.generation = session.generation.saturating_add(1);
+        }
+        forget
+    }
+
+    /// Carries out a change. `false` when it could not be.
+    fn apply(&self, change: Change, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'_>>) -> bool {
+        let set_cookie = match change {
+            Change::Keep => return true,
+            Change::Clear => self.config.cookie.set_cookie.clear(),
+            Change::Issue(session, remember) => {
+                let Some(line) = self.issue(&session, worker, inputs) else { return false };
+                match remember {
+                    Remember::Nothing => {}
+                    Remember::Over(id) => worker.remember_over(id),
+                    Remember::Release(id) => worker.remember_release(id),
+                }
+                line
+            }
+        };
+        edits.push(Edit::Add("set-cookie", set_cookie.into_bytes()));
+        let headers = inputs.response_headers().unwrap_or_default();
+        if !cache_control::is_private(headers.values("cache-control")) {
+            edits.push(Edit::Add("cache-control", b"private".to_vec()));
+        }
+        true
+    }
+
+    /// The `Set-Cookie` line of a session. `None` without randomness.
+    fn issue(&self, session: &Session, worker: &mut Worker, inputs: &dyn Inputs) -> Option<String> {
+        let cookie = &self.config.cookie;
+        let protection = if cookie.encrypt {
+            let Some(nonce) = inputs.random_nonce() else {
+                worker.count(Counter::Fault(Fault::Randomness));
+                return None;
+            };
+            Protection::Encrypted { nonce }
+        } else {
+            Protection::Signed
+        };
+        let token = token::seal(session, &self.config.keyring, &protection);
+        let max_age = cookie.persistent.then(|| self.config.session.max_age(session, session.renewed));
+        Some(cookie.set_cookie.issue(&token, max_age))
+    }
+}
+
+impl Action {
+    fn read(value: &[u8], worker: &mut Worker) -> Option<Self> {
+        match value.trim_ascii().to_ascii_lowercase().as_slice() {
+            b"rotate" => Some(Self::Rotate),
+            b"end" => Some(Self::End),
+            b"release" => Some(Self::Release),
+            _ => {
+                worker.count(Counter::Fault(Fault::UnknownAction));
+                None
+            }
+        }
+    }
+}
+
+fn origin(inputs: &dyn Inputs) -> Origin {
+    if inputs.code_details().as_deref() != Some(b"via_upstream") {
+        return Origin::Local;
+    }
+    match inputs.response_header(":status").as_deref() {
+        Some(b"304") => Origin::NotModified,
+        Some(_) | None => Origin::Upstream,
+    }
+}
+
+/// The cluster and host that served. Counted where they are not to be had.
+fn serving(worker: &mut Worker, inputs: &dyn Inputs) -> Option<(ClusterId, HostAddr)> {
+    let cluster = inputs.cluster_name().map(|name| ClusterId::of(&name));
+    let host = inputs.upstream_address().and_then(|text| HostAddr::parse(&text));
+    if cluster.is_none() || host.is_none() {
+        worker.count(Counter::Fault(Fault::HostUnknown));
+    }
+    cluster.zip(host)
+}
+
+fn new_id(worker: &mut Worker, inputs: &dyn Inputs) -> Option<SessionId> {
+    let id = inputs.random_id();
+    if id.is_none() {
+        worker.count(Counter::Fault(Fault::Randomness));
+    }
+    id
+}

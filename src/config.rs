@@ -1,0 +1,244 @@
+//! The plugin's configuration (`docs/configuration.md`): JSON in, a validated form or every error of it out.
+//!
+//! Depends on the parts that it configures. Environment variables are passed in.
+
+mod cookie;
+mod duration;
+mod error;
+mod fields;
+mod header_name;
+mod json;
+mod keys;
+
+pub use cookie::Cookie;
+pub use error::{ConfigError, ConfigErrors};
+pub use header_name::HeaderName;
+
+use crate::keyring::{Keyring, MAX_SCOPE};
+use crate::session::Timeouts;
+use fields::{Field, Object, Report};
+use json::Json;
+use std::time::Duration;
+
+/// Looks up an environment variable of the Wasm VM.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+
+/// A configuration that kept every rule.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The keys, derived for the scope.
+    pub keyring: Keyring,
+    /// What separates applications that share keys.
+    pub scope: String,
+    /// The affinity cookie.
+    pub cookie: Cookie,
+    /// When sessions end.
+    pub session: Timeouts,
+    /// How the host is named to Envoy.
+    pub upstream: Upstream,
+    /// What a worker remembers of sessions that the store knows.
+    pub cache: Cache,
+    /// How the application speaks with the filter.
+    pub app: App,
+    /// The response header that names the decision.
+    pub debug_header: Option<HeaderName>,
+}
+
+/// How the host is named to Envoy.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Which part of Envoy reads the header.
+    pub via: Via,
+    /// The override header.
+    pub header: HeaderName,
+    /// What happens when the pinned host does not serve.
+    pub failover: Failover,
+}
+
+/// The bridge: which part of Envoy turns the override header into an override host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The `stateful_session` filter with header session state. Honours health.
+    StatefulSession,
+    /// The `override_host` load-balancing policy. Does not look at health.
+    OverrideHost,
+}
+
+/// What happens when the pinned host does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// The session stays on the host that served instead.
+    Sticky,
+    /// The session goes home when its host is back.
+    Temporary,
+    /// The bridge is strict: no other host serves.
+    None,
+}
+
+/// What a worker remembers of sessions that the store knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// How many sessions.
+    pub entries: u32,
+    /// For how long, counted from the lookup.
+    pub ttl: Duration,
+}
+
+/// How the application speaks with the filter.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Response header with which the application rotates, ends or releases the session.
+    pub action_header: AppHeader,
+    /// Request header that gives the application the session id.
+    pub session_header: AppHeader,
+}
+
+/// A header between application and filter. Switched off, it is still taken away from clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppHeader {
+    /// Its name.
+    pub name: HeaderName,
+    /// Whether it is used.
+    pub enabled: bool,
+}
+
+const MEMBERS: [&str; 9] = ["keys", "scope", "cookie", "session", "upstream", "store", "cache", "app", "debug_header"];
+
+const LONGEST_TIMEOUT: u32 = 400 * 24 * 60 * 60;
+
+impl Config {
+    /// Reads and validates a configuration.
+    ///
+    /// # Errors
+    /// Every broken rule with its place. Values, which may be secrets, are never repeated.
+    pub fn parse(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let report = Report::default();
+        let config = match serde_json::from_slice::<Json>(json) {
+            Ok(json) => read(&Field::root(&report, &json), environment),
+            Err(error) => {
+                report.error(
+                    "",
+                    format!(
+                        "is not JSON ({error}); accepted is a JSON object (in Envoy, a google.protobuf.StringValue)"
+                    ),
+                );
+                None
+            }
+        };
+        report.finish(config)
+    }
+}
+
+fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
+    let config = root.object(&MEMBERS)?;
+    let keys = keys::read(&config, environment);
+    let scope = config.read("scope", None, |field| read_scope(&field).map(Some));
+    let cookie = cookie::read(&config);
+    let session = read_session(&config);
+    let upstream = read_upstream(&config);
+    let cache = read_cache(&config);
+    let app = read_app(&config);
+    let debug_header = config.read_nullable("debug_header", None, |field| read_header(&field));
+    if let Some(store) = config.get("store").filter(|field| !field.is_null()) {
+        store.error::<()>(
+            "is not supported yet; accepted is a config without it: sessions then live in the cookie alone",
+        );
+    }
+    check_distinct(&config, upstream.as_ref(), app.as_ref(), debug_header.as_ref());
+
+    let (keys, scope, cookie) = (keys?, scope?, cookie?);
+    let scope = scope.unwrap_or_else(|| cookie.set_cookie.name()).to_owned();
+    Some(Config {
+        keyring: keys.derive(&scope)?,
+        scope,
+        cookie,
+        session: session?,
+        upstream: upstream?,
+        cache: cache?,
+        app: app?,
+        debug_header: debug_header?,
+    })
+}
+
+fn read_scope<'a>(field: &Field<'a>) -> Option<&'a str> {
+    let accepted = format!("a string of 1 to {MAX_SCOPE} bytes");
+    let scope = field.string(&accepted)?;
+    let fits = (1..=MAX_SCOPE).contains(&scope.len());
+    if fits { Some(scope) } else { field.error(format!("has {} bytes; accepted is {accepted}", scope.len())) }
+}
+
+fn read_session(config: &Object<'_>) -> Option<Timeouts> {
+    let session = config.section("session", &["absolute_timeout", "idle_timeout", "clock_skew"])?;
+    let timeout = |field: Field<'_>| field.seconds(0, LONGEST_TIMEOUT).map(|seconds| Some(seconds).filter(|s| *s > 0));
+    let absolute = session.read("absolute_timeout", Some(8 * 60 * 60), timeout);
+    let idle = session.read("idle_timeout", Some(30 * 60), timeout);
+    let clock_skew = session.read("clock_skew", 60, |field| field.seconds(0, 60 * 60));
+    Some(Timeouts { absolute: absolute?, idle: idle?, clock_skew: clock_skew? })
+}
+
+fn read_upstream(config: &Object<'_>) -> Option<Upstream> {
+    let upstream = config.section("upstream", &["via", "header", "failover"])?;
+    let via = upstream.read("via", Via::StatefulSession, |field| {
+        field.word(&[("stateful_session", Via::StatefulSession), ("override_host", Via::OverrideHost)])
+    });
+    let header = upstream.read("header", HeaderName::new("x-mooring-host"), |field| read_header(&field).map(Some));
+    let failover = upstream.read("failover", Failover::Sticky, |field| {
+        field.word(&[("sticky", Failover::Sticky), ("temporary", Failover::Temporary), ("none", Failover::None)])
+    });
+    if let (Some(Via::OverrideHost), Some(Failover::None), Some(field)) = (via, failover, upstream.get("failover")) {
+        field.error::<()>(
+            "none needs a strict bridge, and override_host always falls back; accepted is sticky or temporary, \
+             or none with \"via\": \"stateful_session\"",
+        );
+    }
+    Some(Upstream { via: via?, header: header??, failover: failover? })
+}
+
+fn read_cache(config: &Object<'_>) -> Option<Cache> {
+    let cache = config.section("cache", &["entries", "ttl"])?;
+    let entries = cache.read("entries", 10_000, |field| field.whole(1..=10_000_000));
+    let ttl = cache.read("ttl", Duration::from_secs(30), |field| {
+        field.duration(Duration::from_millis(100), Duration::from_secs(60 * 60))
+    });
+    Some(Cache { entries: entries?, ttl: ttl? })
+}
+
+fn read_app(config: &Object<'_>) -> Option<App> {
+    let app = config.section("app", &["action_header", "session_header"])?;
+    let header = |member, name| {
+        let default = HeaderName::new(name)?;
+        let given = app.read_nullable(member, Some(default.clone()), |field| read_header(&field))?;
+        Some(AppHeader { enabled: given.is_some(), name: given.unwrap_or(default) })
+    };
+    let action_header = header("action_header", "x-mooring-action");
+    let session_header = header("session_header", "x-mooring-session");
+    Some(App { action_header: action_header?, session_header: session_header? })
+}
+
+fn read_header(field: &Field<'_>) -> Option<HeaderName> {
+    let name = HeaderName::new(field.string(HeaderName::FORM)?);
+    name.or_else(|| field.error(format!("is not a header name; accepted is {}", HeaderName::FORM)))
+}
+
+/// Two jobs in one header would undo each other.
+fn check_distinct(
+    config: &Object<'_>,
+    upstream: Option<&Upstream>,
+    app: Option<&App>,
+    debug: Option<&Option<HeaderName>>,
+) {
+    let named = [
+        ("upstream.header", upstream.map(|upstream| &upstream.header)),
+        ("app.action_header", app.map(|app| &app.action_header.name)),
+        ("app.session_header", app.map(|app| &app.session_header.name)),
+        ("debug_header", debug.and_then(Option::as_ref)),
+    ];
+    for (at, (path, name)) in named.iter().enumerate() {
+        if let Some((other, _)) = named.iter().take(at).find(|(_, earlier)| name.is_some() && earlier == name) {
+            config.report().error(path, format!("is the header of {other} as well; accepted is a name of its own"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The rules of `keys`.
+
+use super::Environment;
+use super::fields::{Field, Object};
+use crate::keyring::{Key, KeyId, Keyring, MAX_KEYS, MAX_SECRET, MIN_SECRET, Secret};
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Keys that kept every rule, not yet derived for a scope.
+pub(super) struct Keys(Vec<(KeyId, Secret)>);
+
+impl Keys {
+    /// The keyring for `scope`: the first key signs. `None` without keys, or when the scope is too long.
+    pub fn derive(&self, scope: &str) -> Option<Keyring> {
+        let mut keys = Vec::with_capacity(self.0.len());
+        for (id, secret) in &self.0 {
+            keys.push(Key::derive(id.clone(), secret, scope)?);
+        }
+        let mut keys = keys.into_iter();
+        Some(Keyring::new(keys.next()?, keys.collect()))
+    }
+}
+
+pub(super) fn read(config: &Object<'_>, environment: Environment<'_>) -> Option<Keys> {
+    let accepted = format!("an array of 1 to {MAX_KEYS} keys");
+    let Some(field) = config.get("keys") else {
+        config.missing("keys", &accepted);
+        return None;
+    };
+    let items = field.items(&accepted)?;
+    if items.is_empty() || items.len() > MAX_KEYS {
+        field.error::<()>(format!("has {} keys; accepted is {accepted}", items.len()));
+    }
+    let mut keys: Vec<(KeyId, Secret)> = Vec::new();
+    let mut ids: Vec<KeyId> = Vec::new();
+    for item in items {
+        let Some(key) = item.object(&["id", "secret"]) else { continue };
+        let id = read_id(&key, &ids);
+        let secret = read_secret(&key, environment);
+        ids.extend(id.clone());
+        if let Some(secret) = &secret
+            && keys.iter().any(|(_, known)| known == secret)
+        {
+            item.error::<()>("has the secret of an earlier key; accepted is a secret of its own");
+        }
+        keys.extend(id.zip(secret));
+    }
+    Some(Keys(keys))
+}
+
+fn read_id(key: &Object<'_>, earlier: &[KeyId]) -> Option<KeyId> {
+    let accepted = "1 to 32 characters of A-Z a-z 0-9 _ -";
+    let Some(field) = key.get("id") else {
+        key.missing("id", accepted);
+        return None;
+    };
+    let Some(id) = KeyId::new(field.string(accepted)?) else {
+        return field.error(format!("is not a key id; accepted is {accepted}"));
+    };
+    if earlier.contains(&id) {
+        field.error::<()>("is the id of an earlier key; accepted is an id of its own");
+    }
+    Some(id)
+}
+
+fn read_secret(key: &Object<'_>, environment: Environment<'_>) -> Option<Secret> {
+    let accepted = "{\"env\": \"NAME\"} or {\"base64\": \"…\"}";
+    let Some(field) = key.get("secret") else {
+        key.missing("secret", accepted);
+        return None;
+    };
+    let secret = field.object(&["env", "base64"])?;
+    match (secret.get("env"), secret.get("base64")) {
+        (Some(env), None) => read_variable(&env, environment),
+        (None, Some(base64)) => decode(&base64, base64.string("base64")?.as_bytes()),
+        (None, None) | (Some(_), Some(_)) => {
+            field.error(format!("names not exactly one source; accepted is {accepted}"))
+        }
+    }
+}
+
+fn read_variable(field: &Field<'_>, environment: Environment<'_>) -> Option<Secret> {
+    let name = field.string("the name of an environment variable")?;
+    match environment(name) {
+        Some(value) => decode(field, &value),
+        None => field.error(
+            "names an environment variable that is not set; accepted is one that the Wasm VM gets \
+             (vm_config.environment_variables), with base64 in it",
+        ),
+    }
+}
+
+/// Standard and URL-safe base64, with padding or without, white space around it: as `openssl rand -base64 32` or a mounted file gives it.
+fn decode(field: &Field<'_>, text: &[u8]) -> Option<Secret> {
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let text = text.trim_ascii();
+    let decoded =
+        [STANDARD, URL_SAFE].iter().find_map(|alphabet| GeneralPurpose::new(alphabet, lenient).decode(text).ok());
+    let Some(bytes) = decoded else {
+        return field.error("is not base64; accepted is base64 of the secret");
+    };
+    let length = bytes.len();
+    Secret::new(bytes).or_else(|| {
+        field.error(format!("has {length} bytes once decoded; accepted are {MIN_SECRET} to {MAX_SECRET} bytes"))
+    })
+}

@@ -1,0 +1,265 @@
+use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// 32 bytes of `A`, and others.
+const SECRET: &str = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+const SECRET_2: &str = "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI";
+
+fn environment(name: &str) -> Option<Vec<u8>> {
+    match name {
+        "KEY" => Some(format!("{SECRET}\n").into_bytes()),
+        "SHORT" => Some(b"QUFB".to_vec()),
+        "RUBBISH" => Some(b"\xff*".to_vec()),
+        _ => None,
+    }
+}
+
+fn parse(json: &str) -> Result<Config, Vec<String>> {
+    Config::parse(json.as_bytes(), &environment).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+}
+
+/// A config with a good key and these members.
+fn with(members: &str) -> String {
+    let comma = if members.is_empty() { "" } else { "," };
+    format!(r#"{{"keys":[{{"id":"k","secret":{{"base64":"{SECRET}"}}}}]{comma}{members}}}"#)
+}
+
+fn accepted(members: &str) -> Config {
+    parse(&with(members)).unwrap_or_else(|errors| panic!("{members}: {errors:?}"))
+}
+
+/// Asserts that `json` is refused with exactly one error, which begins with `start`.
+fn refused(json: &str, start: &str) {
+    let errors = parse(json).map(|_| ()).unwrap_err();
+    assert_eq!(errors.len(), 1, "{json}: {errors:?}");
+    assert!(errors[0].starts_with(start), "{json}: {errors:?}");
+    assert!(errors[0].contains("accepted"), "an error says what is accepted: {errors:?}");
+}
+
+#[test]
+fn keys_are_enough_and_the_rest_has_the_documented_defaults() {
+    let config = accepted("");
+    assert_eq!(config.cookie.set_cookie.name(), "__Host-mooring");
+    assert_eq!(config.cookie.set_cookie.issue("t", None), "__Host-mooring=t; Path=/; SameSite=Lax; Secure; HttpOnly");
+    assert_eq!(config.scope, "__Host-mooring");
+    assert!(config.cookie.encrypt && !config.cookie.forward && !config.cookie.persistent);
+    assert_eq!(config.session, Timeouts { absolute: Some(28_800), idle: Some(1_800), clock_skew: 60 });
+    assert_eq!((config.upstream.via, config.upstream.failover), (Via::StatefulSession, Failover::Sticky));
+    assert_eq!(config.upstream.header.as_str(), "x-mooring-host");
+    assert_eq!(config.cache, Cache { entries: 10_000, ttl: Duration::from_secs(30) });
+    assert_eq!(config.app.action_header.name.as_str(), "x-mooring-action");
+    assert_eq!(config.app.session_header.name.as_str(), "x-mooring-session");
+    assert!(config.app.action_header.enabled && config.app.session_header.enabled);
+    assert_eq!(config.debug_header, None);
+}
+
+#[test]
+fn the_default_name_promises_only_what_the_attributes_keep() {
+    for members in [r#""secure":false"#, r#""path":"/shop""#, r#""domain":"example.com""#] {
+        assert_eq!(accepted(&format!(r#""cookie":{{{members}}}"#)).cookie.set_cookie.name(), "mooring", "{members}");
+    }
+    assert_eq!(accepted(r#""cookie":{"domain":null}"#).cookie.set_cookie.name(), "__Host-mooring");
+}
+
+#[test]
+fn every_field_is_read() {
+    let config = accepted(
+        r#""scope":"shop","cookie":{"name":"m","path":"/p","domain":"example.com","secure":true,"http_only":false,
+        "same_site":"none","partitioned":true,"persistent":true,"encrypt":false,"forward":true},
+        "session":{"absolute_timeout":"0s","idle_timeout":"7d","clock_skew":"1m"},
+        "upstream":{"via":"override_host","header":"X-Pin","failover":"temporary"},
+        "store":null,"cache":{"entries":1e4,"ttl":"500ms"},
+        "app":{"action_header":null,"session_header":"x-s"},"debug_header":"X-Debug""#,
+    );
+    assert_eq!(
+        config.cookie.set_cookie.issue("t", None),
+        "m=t; Path=/p; Domain=example.com; SameSite=None; Secure; Partitioned"
+    );
+    assert_eq!(config.scope, "shop");
+    assert!(config.cookie.persistent && !config.cookie.encrypt && config.cookie.forward);
+    assert_eq!(config.session, Timeouts { absolute: None, idle: Some(604_800), clock_skew: 60 });
+    assert_eq!((config.upstream.via, config.upstream.failover), (Via::OverrideHost, Failover::Temporary));
+    assert_eq!(config.upstream.header.as_str(), "x-pin");
+    assert_eq!(config.cache, Cache { entries: 10_000, ttl: Duration::from_millis(500) });
+    assert!(!config.app.action_header.enabled, "null turns it off");
+    assert_eq!(
+        config.app.action_header.name.as_str(),
+        "x-mooring-action",
+        "and a client's own is dropped all the same"
+    );
+    assert_eq!(config.app.session_header.name.as_str(), "x-s");
+    assert_eq!(config.debug_header.map(|name| name.to_string()).as_deref(), Some("x-debug"));
+}
+
+#[test]
+fn secrets_come_from_the_environment_or_the_config() {
+    let config = parse(&format!(
+        r#"{{"keys":[{{"id":"new","secret":{{"env":"KEY"}}}},{{"id":"old","secret":{{"base64":"{SECRET_2}"}}}}]}}"#
+    ))
+    .unwrap();
+    assert_eq!(config.keyring.signing().id.as_str(), "new");
+    assert!(config.keyring.find(b"old").is_some());
+    assert!(config.keyring.find(b"other").is_none());
+}
+
+#[test]
+fn keys_keep_their_rules() {
+    refused("{}", "keys: is missing");
+    refused(r#"{"keys":{}}"#, "keys: is an object");
+    refused(r#"{"keys":[]}"#, "keys: has 0 keys");
+    refused(r#"{"keys":[1]}"#, "keys[0]: is a number");
+    let key = |id: &str, secret: &str| format!(r#"{{"id":{id},"secret":{secret}}}"#);
+    let base64 = |text: &str| format!(r#"{{"base64":"{text}"}}"#);
+    let keys = |keys: &[String]| format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+    let one = |id: &str, secret: &str| keys(&[key(id, secret)]);
+
+    refused(&one("\"a.b\"", &base64(SECRET)), "keys[0].id: is not a key id");
+    refused(&one("7", &base64(SECRET)), "keys[0].id: is a number");
+    refused(r#"{"keys":[{"secret":{"env":"KEY"}}]}"#, "keys[0].id: is missing");
+    refused(r#"{"keys":[{"id":"k"}]}"#, "keys[0].secret: is missing");
+    refused(&one("\"k\"", "\"KEY\""), "keys[0].secret: is a string");
+    refused(&one("\"k\"", "{}"), "keys[0].secret: names not exactly one source");
+    refused(&one("\"k\"", r#"{"env":"KEY","base64":"QUFB"}"#), "keys[0].secret: names not exactly one source");
+    refused(&one("\"k\"", r#"{"env":"ABSENT"}"#), "keys[0].secret.env: names an environment variable that is not set");
+    refused(&one("\"k\"", r#"{"env":"SHORT"}"#), "keys[0].secret.env: has 3 bytes once decoded");
+    refused(&one("\"k\"", r#"{"env":"RUBBISH"}"#), "keys[0].secret.env: is not base64");
+    refused(&one("\"k\"", &base64("no base64!")), "keys[0].secret.base64: is not base64");
+    refused(&one("\"k\"", &base64("QUFB")), "keys[0].secret.base64: has 3 bytes once decoded");
+    refused(
+        &keys(&[key("\"k\"", &base64(SECRET)), key("\"k\"", &base64(SECRET_2))]),
+        "keys[1].id: is the id of an earlier key",
+    );
+    refused(
+        &keys(&[key("\"k\"", &base64(SECRET)), key("\"l\"", r#"{"env":"KEY"}"#)]),
+        "keys[1]: has the secret of an earlier key",
+    );
+    let many: Vec<String> = (0..17u8)
+        .map(|n| {
+            let secret = base64::engine::general_purpose::STANDARD;
+            key(&format!("\"k{n}\""), &base64(&base64::Engine::encode(&secret, [n; 32])))
+        })
+        .collect();
+    refused(&keys(&many), "keys: has 17 keys");
+    assert!(parse(&keys(&many[..16])).is_ok());
+}
+
+#[test]
+fn the_cookie_keeps_the_rules_of_rfc_6265_and_of_browsers() {
+    for (members, start) in [
+        (r#""name":"""#, "cookie.name: is not a cookie name"),
+        (r#""name":"a b""#, "cookie.name: is not a cookie name"),
+        (r#""name":"a=b""#, "cookie.name: is not a cookie name"),
+        (r#""name":"ä""#, "cookie.name: is not a cookie name"),
+        (r#""name":null"#, "cookie.name: is null"),
+        (r#""path":"shop""#, "cookie.path: is not a cookie path"),
+        (r#""path":"/a;b""#, "cookie.path: is not a cookie path"),
+        (r#""path":"/a\r\nx: y""#, "cookie.path: is not a cookie path"),
+        (r#""domain":".example.com""#, "cookie.domain: is not a cookie domain"),
+        (r#""domain":"a_b""#, "cookie.domain: is not a cookie domain"),
+        (r#""secure":"yes""#, "cookie.secure: is a string"),
+        (r#""same_site":"Lax""#, "cookie.same_site: is not known"),
+        (r#""same_site":"none","secure":false"#, "cookie.same_site: none needs secure"),
+        (r#""partitioned":true,"secure":false"#, "cookie.partitioned: needs secure"),
+        (r#""name":"__Host-m","secure":false"#, "cookie.name: begins with __Host-"),
+        (r#""name":"__Host-m","path":"/p""#, "cookie.name: begins with __Host-"),
+        (r#""name":"__host-m","domain":"example.com""#, "cookie.name: begins with __Host-"),
+        (r#""name":"__Secure-m","secure":false"#, "cookie.name: begins with __Secure-"),
+        (r#""name":"__Http-m","http_only":false"#, "cookie.name: begins with __Http-"),
+        (r#""name":"__Host-Http-m","http_only":false"#, "cookie.name: begins with __Http-"),
+        (r#""max_age":1"#, "cookie.max_age: is an unknown field"),
+    ] {
+        refused(&with(&format!(r#""cookie":{{{members}}}"#)), start);
+    }
+    for members in [r#""name":"__Secure-m","path":"/p""#, r#""name":"__Host-m""#, r#""name":"!#$%&'*+-.^_`|~""#] {
+        accepted(&format!(r#""cookie":{{{members}}}"#));
+    }
+}
+
+#[test]
+fn every_other_section_keeps_its_rules() {
+    for (members, start) in [
+        (r#""scope":"""#, "scope: has 0 bytes"),
+        (r#""scope":7"#, "scope: is a number"),
+        (r#""session":[]"#, "session: is an array"),
+        (r#""session":{"idle_timeout":30}"#, "session.idle_timeout: is a number"),
+        (r#""session":{"idle_timeout":"30"}"#, "session.idle_timeout: is not a duration"),
+        (r#""session":{"idle_timeout":"1500ms"}"#, "session.idle_timeout: is not a whole number of seconds"),
+        (r#""session":{"absolute_timeout":"401d"}"#, "session.absolute_timeout: is out of range"),
+        (r#""session":{"clock_skew":"2h"}"#, "session.clock_skew: is out of range"),
+        (r#""upstream":{"via":"original_dst"}"#, "upstream.via: is not known"),
+        (r#""upstream":{"header":"x pin"}"#, "upstream.header: is not a header name"),
+        (r#""upstream":{"header":":authority"}"#, "upstream.header: is not a header name"),
+        (r#""upstream":{"header":"Cookie"}"#, "upstream.header: is not a header name"),
+        (r#""upstream":{"failover":"never"}"#, "upstream.failover: is not known"),
+        (r#""upstream":{"failover":"none","via":"override_host"}"#, "upstream.failover: none needs a strict bridge"),
+        (r#""store":{"protocol":"rest","cluster":"c"}"#, "store: is not supported yet"),
+        (r#""cache":{"entries":0}"#, "cache.entries: is out of range"),
+        (r#""cache":{"entries":1.5}"#, "cache.entries: is out of range"),
+        (r#""cache":{"entries":-1}"#, "cache.entries: is out of range"),
+        (r#""cache":{"ttl":"2h"}"#, "cache.ttl: is out of range"),
+        (r#""app":{"action_header":"a:b"}"#, "app.action_header: is not a header name"),
+        (r#""app":{"session_header":"x-mooring-action"}"#, "app.session_header: is the header of app.action_header"),
+        (r#""debug_header":"X-Mooring-Host""#, "debug_header: is the header of upstream.header"),
+        (r#""debug_header":"""#, "debug_header: is not a header name"),
+        (r#""keyz":1"#, "keyz: is an unknown field"),
+        (r#""scope":"a","scope":"b""#, "scope: is given twice"),
+    ] {
+        refused(&with(members), start);
+    }
+}
+
+#[test]
+fn what_is_no_json_object_is_refused_as_a_whole() {
+    for json in ["", "{", "[]", "null", "{\"keys\":[],}", "\u{0}", &"[".repeat(100_000)] {
+        let errors = parse(json).map(|_| ()).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+    }
+    assert!(Config::parse(b"{\"scope\":\"\xff\"}", &environment).is_err());
+}
+
+#[test]
+fn one_report_has_every_error() {
+    let errors = parse(
+        r#"{"keys":[{"id":"a b","secret":{"env":"ABSENT"}},{"id":"k","secret":{"base64":"QUFB"}},{"di":"k"}],
+        "cookie":{"name":"","path":""},"session":{"idle_timeout":"x"},"app":{"action_header":""},"other":{}}"#,
+    )
+    .map(|_| ())
+    .unwrap_err();
+    let places: Vec<&str> = errors.iter().map(|error| error.split(": ").next().unwrap_or("")).collect();
+    assert_eq!(
+        places,
+        [
+            "other",
+            "keys[0].id",
+            "keys[0].secret.env",
+            "keys[1].secret.base64",
+            "keys[2].di",
+            "keys[2].id",
+            "keys[2].secret",
+            "cookie.path",
+            "cookie.name",
+            "session.idle_timeout",
+            "app.action_header"
+        ]
+    );
+}
+
+#[test]
+fn no_error_repeats_what_may_be_a_secret() {
+    let secret = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==";
+    for json in [
+        format!(r#"{{"keys":[{{"id":"{secret}","secret":"{secret}"}}]}}"#),
+        format!(r#"{{"keys":[{{"id":"k","secret":{{"base64":"{secret}*"}}}}]}}"#),
+        format!(r#"{{"keys":[{{"id":"k","secret":{{"env":"{secret}"}}}}]}}"#),
+        format!(r#"{{"keys":[{{"id":"k","secret":{{"{secret}":1}}}}]}}"#),
+        format!(r#"{{"keys":"{secret}","cookie":{{"name":"{secret} ","same_site":"{secret}"}}}}"#),
+        format!(r#"{{"keys":["{secret}"],"debug_header":"{secret}:"}}"#),
+        format!(r#"{{"keys":["{secret}""#),
+    ] {
+        let errors = Config::parse(json.as_bytes(), &environment).map(|_| ()).unwrap_err();
+        for shown in [errors.to_string(), format!("{errors:?}")] {
+            assert!(!shown.contains("c2VjcmV0"), "{json}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Cookies (RFC 6265): finding ours in a request, taking it out of one, and rendering `Set-Cookie`.
+//!
+//! Depends on nothing of the crate. Works on bytes, in time linear in the header, and never decodes a value.
+
+mod set_cookie;
+
+pub use set_cookie::{Attributes, SameSite, SetCookie};
+
+/// How many cookies of our name are looked at in one request.
+pub const MAX_CANDIDATES: usize = 4;
+
+/// The values of the cookies called `name` in one `Cookie` line, in order, without white space and double quotes around them.
+///
+/// Names are compared byte for byte (RFC 6265, section 5.4). A pair without `=` has no name.
+pub fn values<'a>(line: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pairs(line).filter_map(move |pair| value_of(pair, name))
+}
+
+/// What is left of a `Cookie` line without the cookies called `name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// None was there.
+    Untouched,
+    /// Every other byte of the line.
+    Rest(Vec<u8>),
+    /// Nothing else was there: the line goes.
+    Nothing,
+}
+
+/// Takes the cookies called `name`, whatever their values, out of one `Cookie` line.
+/// A pair goes with the `;` behind it, or, at the end, with the one before it.
+pub fn without(line: &[u8], name: &str) -> Without {
+    if !pairs(line).any(|pair| value_of(pair, name).is_some()) {
+        return Without::Untouched;
+    }
+    let kept: Vec<&[u8]> = pairs(line).filter(|pair| value_of(pair, name).is_none()).collect();
+    let rest = kept.join(&b';');
+    match trim(&rest) {
+        [] => Without::Nothing,
+        trimmed => Without::Rest(trimmed.to_vec()),
+    }
+}
+
+fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b';')
+}
+
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let value = trim(pair).strip_prefix(name.as_bytes())?;
+    let value = trim(trim(value).strip_prefix(b"=")?);
+    Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
+}
+
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn found(line: &[u8]) -> Vec<&[u8]> {
+        values(line, "mooring").collect()
+    }
+
+    #[test]
+    fn a_cookie_is_found_wherever_it_stands() {
+        for line in [
+            &b"mooring=t"[..],
+            b"a=1; mooring=t",
+            b"a=1;mooring=t;b=2",
+            b"a=1 ;\t mooring = t ; b=2",
+            b"mooring=\"t\"",
+            b";; mooring=t;;",
+            b"a=\xff; mooring=t; \x80",
+            b"a=\"x; mooring=t; y\"",
+        ] {
+            assert_eq!(found(line), [b"t"], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn another_cookie_is_not_taken_for_ours() {
+        for line in [
+            &b""[..],
+            b";;",
+            b"mooring",
+            b"=mooring",
+            b"xmooring=t",
+            b"mooringx=t",
+            b"Mooring=t",
+            b"a=mooring=t",
+            b"a=1, mooring=t",
+            b"mooring t=1",
+        ] {
+            assert_eq!(found(line), [b""; 0], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn every_value_of_the_name_is_given_as_it_stands() {
+        assert_eq!(
+            found(b"mooring=; mooring=a=b; mooring=\"; mooring=\"\"; mooring=\"x"),
+            [&b""[..], b"a=b", b"\"", b"", b"\"x"]
+        );
+    }
+
+    #[test]
+    fn taking_ours_out_leaves_every_other_byte() {
+        let rest = |line: &[u8]| match without(line, "mooring") {
+            Without::Rest(rest) => rest,
+            Without::Untouched | Without::Nothing => panic!("nothing is left of {line:?}"),
+        };
+        for (line, left) in [
+            (&b"a=1; mooring=t"[..], &b"a=1"[..]),
+            (b"mooring=t; a=1", b"a=1"),
+            (b"a=1; mooring=t; b=2", b"a=1; b=2"),
+            (b"a=1;mooring=t;b=2", b"a=1;b=2"),
+            (b"a=1;; mooring=t ;\tb = 2", b"a=1;;\tb = 2"),
+            (b"mooring=t; a=\xff; mooring=u; mooring=", b"a=\xff"),
+            (b"mooring; mooring=t", b"mooring"),
+        ] {
+            assert_eq!(rest(line), left, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_with_nothing_else_goes_and_one_without_ours_stays() {
+        assert_eq!(without(b"mooring=t", "mooring"), Without::Nothing);
+        assert_eq!(without(b" mooring=t ", "mooring"), Without::Nothing);
+        assert_eq!(without(b"a=1; moorings=t", "mooring"), Without::Untouched);
+        assert_eq!(without(b"", "mooring"), Without::Untouched);
+        assert_eq!(without(b"; mooring=t", "mooring"), Without::Nothing);
+        assert_eq!(without(b"; ; mooring=t", "mooring"), Without::Rest(b";".to_vec()));
+    }
+}

@@ -1,0 +1,121 @@
+//! Header maps as bytes, in the form in which proxy-wasm hosts hand over a whole map.
+//!
+//! Depends on nothing. Names come in lower case from Envoy; values are bytes, never decoded, because a client may send any.
+//! The form: a little-endian `u32` count, the `u32` sizes of each name and value, then each name and value followed by a NUL.
+
+/// A header map, checked once when it is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    serialized: Vec<u8>,
+}
+
+impl Headers {
+    /// Takes a serialized map. `None` when its sizes do not fit its bytes.
+    pub fn new(serialized: Vec<u8>) -> Option<Self> {
+        if serialized.is_empty() {
+            return Some(Self { serialized });
+        }
+        let (count, _) = u32_at(&serialized)?;
+        let headers = Self { serialized };
+        (headers.iter().count() == count).then_some(headers)
+    }
+
+    /// Serializes `pairs` as a proxy would.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let mut sizes = Vec::new();
+        let mut data = Vec::new();
+        let mut count: u32 = 0;
+        for (name, value) in pairs {
+            count = count.saturating_add(1);
+            for part in [name, value] {
+                sizes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+                data.extend_from_slice(part);
+                data.push(0);
+            }
+        }
+        let mut serialized = count.to_le_bytes().to_vec();
+        serialized.append(&mut sizes);
+        serialized.append(&mut data);
+        Self { serialized }
+    }
+
+    /// Every line of the map, in order: name and value.
+    pub fn iter(&self) -> Iter<'_> {
+        let (count, rest) = u32_at(&self.serialized).unwrap_or((0, &[]));
+        let (sizes, data) = rest.split_at_checked(count.saturating_mul(8)).unwrap_or((&[], &[]));
+        Iter { sizes, data }
+    }
+
+    /// The values of every line called `name` (lower case), in order.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(key, _)| *key == name.as_bytes()).map(|(_, value)| value)
+    }
+}
+
+/// Iterator over the lines of [`Headers`].
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    sizes: &'a [u8],
+    data: &'a [u8],
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name_size, sizes) = u32_at(self.sizes)?;
+        let (value_size, sizes) = u32_at(sizes)?;
+        let (name, data) = terminated(self.data, name_size)?;
+        let (value, data) = terminated(data, value_size)?;
+        *self = Self { sizes, data };
+        Some((name, value))
+    }
+}
+
+fn u32_at(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    Some((usize::try_from(u32::from_le_bytes(*size)).ok()?, rest))
+}
+
+fn terminated(data: &[u8], size: usize) -> Option<(&[u8], &[u8])> {
+    let (value, rest) = data.split_at_checked(size)?;
+    let (_nul, rest) = rest.split_first()?;
+    Some((value, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const PAIRS: [(&[u8], &[u8]); 4] = [(b":path", b"/"), (b"cookie", b"a=\xff"), (b"x", b""), (b"cookie", b"b=2")];
+
+    #[test]
+    fn a_map_keeps_every_line_and_every_byte_in_order() {
+        let headers = Headers::from_pairs(PAIRS);
+        assert_eq!(Headers::new(headers.serialized.clone()), Some(headers.clone()));
+        assert_eq!(headers.iter().collect::<Vec<_>>(), PAIRS);
+        assert_eq!(headers.values("cookie").collect::<Vec<_>>(), [&b"a=\xff"[..], b"b=2"]);
+    }
+
+    #[test]
+    fn a_map_that_is_cut_anywhere_or_lies_about_its_sizes_is_refused() {
+        let whole = Headers::from_pairs(PAIRS).serialized;
+        for length in 1..whole.len() {
+            assert_eq!(Headers::new(whole[..length].to_vec()), None, "cut at {length}");
+        }
+        for lie in [u32::MAX, 99, i32::MAX.unsigned_abs()] {
+            for place in [0..4, 4..8, 8..12] {
+                let mut bytes = whole.clone();
+                bytes[place].copy_from_slice(&lie.to_le_bytes());
+                assert_eq!(Headers::new(bytes), None);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_an_empty_map() {
+        assert_eq!(Headers::new(Vec::new()).map(|headers| headers.iter().count()), Some(0));
+    }
+}

@@ -1,0 +1,96 @@
+//! The proxy, as a trait: every call answers with a value for every status, and bytes stay bytes.
+//!
+//! [`proxy`] is the one implementation that talks to a proxy-wasm host, and the only place with `unsafe`. [`fake`] is for tests.
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+#[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
+pub mod proxy;
+
+use crate::clock::{Monotonic, UnixTime};
+use crate::headers::Headers;
+use std::fmt;
+
+/// A status other than OK, as the proxy gave it (proxy-wasm ABI 0.2.1, `proxy_status_t`), or 10 where it broke the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status(pub u32);
+
+impl Status {
+    /// Not there.
+    pub const NOT_FOUND: Self = Self(1);
+    /// Broken on the proxy's side.
+    pub const INTERNAL_FAILURE: Self = Self(10);
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}", self.0)
+    }
+}
+
+/// Header maps of a stream (`proxy_header_map_type_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Map {
+    /// What the client sent; out of reach once the response has begun.
+    RequestHeaders = 0,
+    /// What the client gets.
+    ResponseHeaders = 2,
+    /// What the client gets at the end.
+    ResponseTrailers = 3,
+}
+
+/// How important a log line is (`proxy_log_level_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Level {
+    /// For the curious.
+    Info = 2,
+    /// Something is wrong, and somebody should know.
+    Error = 4,
+}
+
+/// A counter of the proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterId(pub u32);
+
+/// What the filter asks of the proxy. Implementations hold no borrow while they call, and never panic.
+///
+/// # Errors
+/// Any status other than OK. Where absence is an ordinary answer, it is `Ok(None)`.
+pub trait Host {
+    /// Every line of a map.
+    fn headers(&self, map: Map) -> Result<Headers, Status>;
+    /// The first line called `name`.
+    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, Status>;
+    /// Puts one line in place of every line called `name`.
+    fn set_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status>;
+    /// Adds a line.
+    fn add_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status>;
+    /// Removes every line called `name`.
+    fn remove_header(&self, map: Map, name: &str) -> Result<(), Status>;
+    /// An attribute of the stream (Envoy's "Attributes"), or filter state that a filter set.
+    fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, Status>;
+    /// Sets filter state of the stream.
+    fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status>;
+    /// From now on, filter state of this name lives as long as the client's request, over internal redirects.
+    fn declare_request_property(&self, name: &str) -> Result<(), Status>;
+    /// The plugin's configuration.
+    fn plugin_configuration(&self) -> Result<Vec<u8>, Status>;
+    /// An environment variable of the VM.
+    fn environment_variable(&self, name: &str) -> Option<Vec<u8>>;
+    /// Wall-clock time.
+    fn now(&self) -> Result<UnixTime, Status>;
+    /// Monotonic time.
+    fn monotonic(&self) -> Result<Monotonic, Status>;
+    /// Fills `buffer` with random bytes fit for keys.
+    fn random(&self, buffer: &mut [u8]) -> Result<(), Status>;
+    /// Asks for the root context's `on_tick`, every `milliseconds`.
+    fn set_tick_period(&self, milliseconds: u32) -> Result<(), Status>;
+    /// The counter of this name, made where there is none.
+    fn define_counter(&self, name: &str) -> Result<CounterId, Status>;
+    /// Adds to a counter.
+    fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status>;
+    /// Writes to the proxy's log. Never a secret, a session id or a host.
+    fn log(&self, level: Level, message: &str);
+}

@@ -1,0 +1,203 @@
+//! A proxy for tests: it holds state, as the real one does, and lets a test look at it and break it.
+//! Maps behave as Envoy's do: `set` leaves one line, reading one header gives its first line, names are in lower case.
+
+use super::{CounterId, Host, Level, Map, Status};
+use crate::clock::{Monotonic, UnixTime};
+use crate::headers::Headers;
+use std::cell::{RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A line of a header map.
+pub type Line = (Vec<u8>, Vec<u8>);
+
+/// Kinds of host calls, to be broken one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// Reading a whole map.
+    Headers,
+    /// Reading one header.
+    Header,
+    /// Setting, adding or removing a header.
+    EditHeader,
+    /// Reading a property.
+    Property,
+    /// Setting or declaring a property.
+    SetProperty,
+    /// The plugin's configuration.
+    Configuration,
+    /// Either clock.
+    Clock,
+    /// Random bytes.
+    Random,
+    /// The timer.
+    Tick,
+    /// Metrics.
+    Metric,
+}
+
+/// Everything that the proxy holds.
+#[derive(Debug, Default)]
+pub struct State {
+    /// What the client sent, as edited.
+    pub request_headers: Vec<Line>,
+    /// What the upstream sent, as edited.
+    pub response_headers: Vec<Line>,
+    /// The response's trailers, as edited.
+    pub response_trailers: Vec<Line>,
+    /// Properties, by path with `.` between its parts.
+    pub properties: BTreeMap<String, Vec<u8>>,
+    /// Filter state that outlives a pass of the filter chain.
+    pub declared: BTreeSet<String>,
+    /// The plugin's configuration.
+    pub configuration: Vec<u8>,
+    /// The environment of the VM.
+    pub environment: BTreeMap<String, Vec<u8>>,
+    /// Wall-clock time.
+    pub now: UnixTime,
+    /// Monotonic time.
+    pub monotonic: Duration,
+    /// Counters by name.
+    pub counters: BTreeMap<String, u64>,
+    /// The log.
+    pub log: Vec<String>,
+    /// What the timer was set to.
+    pub tick_period: Option<u32>,
+    /// Calls that answer with this status.
+    pub broken: BTreeMap<Call, u32>,
+    /// How many host calls were made.
+    pub calls: u64,
+    counter_names: Vec<String>,
+    random: u64,
+}
+
+/// A proxy for tests. Clones share their state.
+#[derive(Clone, Debug, Default)]
+pub struct FakeHost(Rc<RefCell<State>>);
+
+impl FakeHost {
+    /// Its state, to look at or to change. Must not be held over a call of the filter.
+    pub fn state(&self) -> RefMut<'_, State> {
+        self.0.borrow_mut()
+    }
+
+    /// From now on calls of this kind answer with `status`; 0 mends them.
+    pub fn break_call(&self, call: Call, status: u32) {
+        self.state().broken.insert(call, status);
+    }
+
+    fn call(&self, call: Call) -> Result<RefMut<'_, State>, Status> {
+        let mut state = self.state();
+        state.calls = state.calls.saturating_add(1);
+        match state.broken.get(&call) {
+            Some(status) if *status != 0 => Err(Status(*status)),
+            Some(_) | None => Ok(state),
+        }
+    }
+}
+
+impl State {
+    fn map(&mut self, map: Map) -> &mut Vec<Line> {
+        match map {
+            Map::RequestHeaders => &mut self.request_headers,
+            Map::ResponseHeaders => &mut self.response_headers,
+            Map::ResponseTrailers => &mut self.response_trailers,
+        }
+    }
+}
+
+impl Host for FakeHost {
+    fn headers(&self, map: Map) -> Result<Headers, Status> {
+        let mut state = self.call(Call::Headers)?;
+        Ok(Headers::from_pairs(state.map(map).iter().map(|(name, value)| (name.as_slice(), value.as_slice()))))
+    }
+
+    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, Status> {
+        let mut state = self.call(Call::Header)?;
+        Ok(state.map(map).iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.clone()))
+    }
+
+    fn set_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
+        let mut state = self.call(Call::EditHeader)?;
+        state.map(map).retain(|(key, _)| key != name.as_bytes());
+        state.map(map).push((name.into(), value.into()));
+        Ok(())
+    }
+
+    fn add_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
+        self.call(Call::EditHeader)?.map(map).push((name.into(), value.into()));
+        Ok(())
+    }
+
+    fn remove_header(&self, map: Map, name: &str) -> Result<(), Status> {
+        self.call(Call::EditHeader)?.map(map).retain(|(key, _)| key != name.as_bytes());
+        Ok(())
+    }
+
+    fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, Status> {
+        Ok(self.call(Call::Property)?.properties.get(&path.join(".")).cloned())
+    }
+
+    fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status> {
+        self.call(Call::SetProperty)?.properties.insert(path.join("."), value.into());
+        Ok(())
+    }
+
+    fn declare_request_property(&self, name: &str) -> Result<(), Status> {
+        self.call(Call::SetProperty)?.declared.insert(name.into());
+        Ok(())
+    }
+
+    fn plugin_configuration(&self) -> Result<Vec<u8>, Status> {
+        Ok(self.call(Call::Configuration)?.configuration.clone())
+    }
+
+    fn environment_variable(&self, name: &str) -> Option<Vec<u8>> {
+        self.state().environment.get(name).cloned()
+    }
+
+    fn now(&self) -> Result<UnixTime, Status> {
+        Ok(self.call(Call::Clock)?.now)
+    }
+
+    fn monotonic(&self) -> Result<Monotonic, Status> {
+        Ok(Monotonic(self.call(Call::Clock)?.monotonic))
+    }
+
+    /// Distinct bytes each time; not random at all.
+    fn random(&self, buffer: &mut [u8]) -> Result<(), Status> {
+        let mut state = self.call(Call::Random)?;
+        state.random = state.random.saturating_add(1);
+        let bytes = state.random.to_be_bytes();
+        buffer.iter_mut().zip(bytes.iter().rev().cycle()).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+
+    fn set_tick_period(&self, milliseconds: u32) -> Result<(), Status> {
+        self.call(Call::Tick)?.tick_period = Some(milliseconds);
+        Ok(())
+    }
+
+    fn define_counter(&self, name: &str) -> Result<CounterId, Status> {
+        let mut state = self.call(Call::Metric)?;
+        let at = state.counter_names.iter().position(|known| known == name).unwrap_or_else(|| {
+            state.counter_names.push(name.into());
+            state.counter_names.len().saturating_sub(1)
+        });
+        Ok(CounterId(u32::try_from(at).unwrap_or(u32::MAX)))
+    }
+
+    fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status> {
+        let mut state = self.call(Call::Metric)?;
+        let at = usize::try_from(counter.0).unwrap_or(usize::MAX);
+        let name = state.counter_names.get(at).cloned().ok_or(Status(2))?;
+        let count = state.counters.entry(name).or_default();
+        *count = count.saturating_add(by.into());
+        Ok(())
+    }
+
+    fn log(&self, _level: Level, message: &str) {
+        self.state().log.push(message.into());
+    }
+}

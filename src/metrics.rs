@@ -1,0 +1,203 @@
+//! What is counted: closed sets, and the names under which Envoy shows them.
+//!
+//! Names follow Envoy's stats: `.` separates, `label=value` parts become labels by the stat tags of the configs under `envoy/`.
+//! Counting is an addition in memory; the shell hands the sums to the proxy once a second.
+
+use crate::token::Refusal;
+
+/// What became of a request's session. One of them for each response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new session began.
+    Created,
+    /// A session was served where it wanted to go.
+    Resumed,
+    /// A session met a cluster for which it had no pin, and got one.
+    Pinned,
+    /// A session moved to the host that served it.
+    Moved,
+    /// Another host served, and the session keeps its pin: `failover` says so.
+    Kept,
+    /// Another host served, once more: the pin is not honoured, and the session is left alone.
+    PinIgnored,
+    /// A renewal was due.
+    Renewed,
+    /// The token was of an older key and was issued anew.
+    Rekeyed,
+    /// The application asked for a new session id.
+    Rotated,
+    /// The application ended the session.
+    Ended,
+    /// The application let the host go.
+    Released,
+    /// The answer could not change a session: not an upstream's, a 304, or overtaken by the session's end.
+    Untouched,
+    /// Something that the filter needs failed; the client keeps what it has.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 13] = [
+        Self::Created,
+        Self::Resumed,
+        Self::Pinned,
+        Self::Moved,
+        Self::Kept,
+        Self::PinIgnored,
+        Self::Renewed,
+        Self::Rekeyed,
+        Self::Rotated,
+        Self::Ended,
+        Self::Released,
+        Self::Untouched,
+        Self::Failed,
+    ];
+
+    /// Its word, in metrics and in the debug header.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Resumed => "resumed",
+            Self::Pinned => "pinned",
+            Self::Moved => "moved",
+            Self::Kept => "kept",
+            Self::PinIgnored => "pin_ignored",
+            Self::Renewed => "renewed",
+            Self::Rekeyed => "rekeyed",
+            Self::Rotated => "rotated",
+            Self::Ended => "ended",
+            Self::Released => "released",
+            Self::Untouched => "untouched",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What went wrong around the filter. None of it fails a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A host call answered with a status that it should not.
+    HostCall,
+    /// The proxy gave no random bytes: nothing was issued.
+    Randomness,
+    /// The bridge said nothing where it must speak: it is missing, switched off on the route, or has another header.
+    BridgeSilent,
+    /// The application's action is none that is known.
+    UnknownAction,
+    /// The serving host's address is missing, or cannot be pinned.
+    HostUnknown,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 5] =
+        [Self::HostCall, Self::Randomness, Self::BridgeSilent, Self::UnknownAction, Self::HostUnknown];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::HostCall => "host_call",
+            Self::Randomness => "randomness",
+            Self::BridgeSilent => "bridge_silent",
+            Self::UnknownAction => "unknown_action",
+            Self::HostUnknown => "host_unknown",
+        }
+    }
+}
+
+/// Every reason for which a token is refused.
+const REFUSALS: [Refusal; 6] = [
+    Refusal::Malformed,
+    Refusal::UnknownKey,
+    Refusal::BadTag,
+    Refusal::ExpiredAbsolute,
+    Refusal::ExpiredIdle,
+    Refusal::Future,
+];
+
+fn refusal_word(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Malformed => "malformed",
+        Refusal::UnknownKey => "unknown_key",
+        Refusal::BadTag => "bad_tag",
+        Refusal::ExpiredAbsolute => "expired_absolute",
+        Refusal::ExpiredIdle => "expired_idle",
+        Refusal::Future => "future",
+    }
+}
+
+/// A counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// `mooring_sessions`, by outcome.
+    Session(Outcome),
+    /// `mooring_tokens_refused`, by reason.
+    Refused(Refusal),
+    /// `mooring_faults`, by kind.
+    Fault(Fault),
+}
+
+impl Counter {
+    /// Every counter.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let sessions = Outcome::ALL.into_iter().map(Self::Session);
+        let refusals = REFUSALS.into_iter().map(Self::Refused);
+        let faults = Fault::ALL.into_iter().map(Self::Fault);
+        sessions.chain(refusals).chain(faults)
+    }
+
+    /// Its name in Envoy's stats.
+    pub fn name(self) -> String {
+        match self {
+            Self::Session(outcome) => format!("mooring_sessions.outcome={}", outcome.word()),
+            Self::Refused(refusal) => format!("mooring_tokens_refused.reason={}", refusal_word(refusal)),
+            Self::Fault(fault) => format!("mooring_faults.kind={}", fault.word()),
+        }
+    }
+}
+
+/// What was counted since the last time it was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(Vec<(Counter, u32)>);
+
+impl Counts {
+    /// Adds one.
+    pub fn add(&mut self, counter: Counter) {
+        match self.0.iter_mut().find(|(known, _)| *known == counter) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.0.push((counter, 1)),
+        }
+    }
+
+    /// Hands over what was counted and starts from zero.
+    pub fn take(&mut self) -> Vec<(Counter, u32)> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn names_are_distinct_and_safe_for_envoy_and_prometheus() {
+        let mut names: Vec<String> = Counter::all().map(Counter::name).collect();
+        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b"_.=".contains(&b))));
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn counts_are_handed_over_once() {
+        let mut counts = Counts::default();
+        let created = Counter::Session(Outcome::Created);
+        counts.add(created);
+        counts.add(created);
+        assert_eq!(counts.take(), [(created, 2)]);
+        assert_eq!(counts.take(), []);
+    }
+}

@@ -1,0 +1,13 @@
+//! The built plugin in the real Envoy: every scenario, and what only the real thing can show. `make envoy-test` runs it.
+#![cfg(not(target_family = "wasm"))]
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod configs;
+mod protocols;
+mod rig;
+#[path = "../shared/mod.rs"]
+mod shared;
+mod traffic;
+mod upstream;
+
+all_scenarios!(rig::EnvoyWorld);

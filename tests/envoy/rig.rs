@@ -1,0 +1,421 @@
+//! A real Envoy with the built plugin, on free ports of 127.0.0.1, and real upstream hosts behind it.
+//!
+//! The config is one of those under `envoy/`, as people copy it. What is changed of it: addresses, the plugin's path and its
+//! configuration; the cluster `other` and the routes to it are added; health checks come faster; and the listener is read from a
+//! file of its own, so that a test can change it while Envoy runs.
+
+use crate::shared::world::{Bridge, HostState, Request, Response, Setup, World};
+use crate::upstream::Upstream;
+use reqwest::blocking::Client;
+use serde_json::{Value, json};
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Asks `probe` again and again until it answers.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    #[allow(clippy::disallowed_methods)]
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(begun.elapsed() < WAIT, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A path from the environment, or what a script of the project prints.
+#[allow(clippy::disallowed_methods)]
+fn tool(variable: &str, script: &[&str]) -> PathBuf {
+    if let Ok(path) = std::env::var(variable) {
+        return root().join(path);
+    }
+    let (program, arguments) = script.split_first().expect("a script");
+    let output =
+        Command::new(root().join(program)).args(arguments).stderr(Stdio::inherit()).output().expect("a script");
+    assert!(output.status.success(), "{script:?} failed");
+    root().join(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().trim())
+}
+
+/// The built plugin.
+pub fn plugin_path() -> PathBuf {
+    #[allow(clippy::disallowed_methods)]
+    let path = std::env::var("MOORING_WASM").unwrap_or_else(|_| "dist/mooring.wasm".into());
+    let path = root().join(path);
+    assert!(path.exists(), "{} is missing: run make wasm", path.display());
+    path
+}
+
+fn envoy_command() -> Command {
+    let mut command = Command::new(tool("MOORING_ENVOY", &["scripts/tools", "envoy"]));
+    command.current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// Starts an Envoy that refuses its bootstrap, and returns what it says.
+pub fn start_in_vain(bootstrap: &Value) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bootstrap.json");
+    std::fs::write(&path, bootstrap.to_string()).expect("a file");
+    let output = envoy_command().arg("--use-dynamic-base-id").arg("-c").arg(&path).output().expect("Envoy");
+    assert!(!output.status.success(), "Envoy ended well");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running Envoy.
+pub struct Envoy {
+    process: Child,
+    folder: TempDir,
+    client: Client,
+    admin: String,
+    /// Where it listens, for instance `127.0.0.1:40123`.
+    pub address: String,
+}
+
+impl Envoy {
+    /// Starts Envoy with a bootstrap whose listeners are in `static_resources`.
+    pub fn start(mut bootstrap: Value, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let listeners = bootstrap["static_resources"].as_object_mut().and_then(|all| all.remove("listeners"));
+        bootstrap["dynamic_resources"] = json!({"lds_config": {"resource_api_version": "V3", "path_config_source":
+            {"path": folder.path().join("lds.json"), "watched_directory": {"path": folder.path()}}}});
+        if bootstrap["node"].is_null() {
+            bootstrap["node"] = json!({"id": "test", "cluster": "test"});
+        }
+        write_listeners(folder.path(), &listeners.expect("listeners"));
+        std::fs::write(folder.path().join("bootstrap.json"), bootstrap.to_string()).expect("a file");
+        let process = envoy_command()
+            .arg("--config-path")
+            .arg(folder.path().join("bootstrap.json"))
+            .arg("--admin-address-path")
+            .arg(folder.path().join("admin"))
+            .arg("--log-path")
+            .arg(folder.path().join("log"))
+            .args(["--use-dynamic-base-id", "--log-level", "warning", "--component-log-level", "wasm:info"])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Envoy");
+        let client = Client::builder().no_proxy().timeout(WAIT).build().expect("a client");
+        let mut envoy = Self { process, folder, client, admin: String::new(), address: String::new() };
+        envoy.admin = eventually("Envoy's admin address", || {
+            envoy.assert_running();
+            std::fs::read_to_string(envoy.folder.path().join("admin")).ok().filter(|address| address.contains(':'))
+        });
+        envoy.find_listener();
+        envoy
+    }
+
+    fn assert_running(&mut self) {
+        if let Ok(Some(status)) = self.process.try_wait() {
+            panic!("Envoy ended with {status}:\n{}", self.log());
+        }
+    }
+
+    /// Envoy's log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Asks the admin interface; `None` while it does not answer.
+    pub fn admin(&self, path: &str) -> Option<String> {
+        self.client.get(format!("http://{}{path}", self.admin)).send().ok()?.text().ok()
+    }
+
+    fn find_listener(&mut self) {
+        self.address = eventually("Envoy's listener", || {
+            self.assert_running();
+            (self.admin("/ready")?.trim() == "LIVE").then_some(())?;
+            let listeners: Value = serde_json::from_str(&self.admin("/listeners?format=json")?).ok()?;
+            let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+            let port = address["port_value"].as_u64().filter(|port| *port > 0)?;
+            Some(format!("127.0.0.1:{port}"))
+        });
+    }
+
+    /// A stat; 0 where there is none.
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats = self.admin("/stats").unwrap_or_default();
+        let value = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
+        value.unwrap_or(0)
+    }
+
+    /// Puts other listeners in force. `false` when Envoy refuses them.
+    pub fn reload(&mut self, listeners: &Value) -> bool {
+        let of = |outcome| format!("listener_manager.lds.update_{outcome}");
+        let (done, refused) = (self.stat(&of("success")), self.stat(&of("rejected")));
+        write_listeners(self.folder.path(), listeners);
+        let accepted = eventually("Envoy to read the listeners", || {
+            let rejected = self.stat(&of("rejected")) > refused;
+            (rejected || self.stat(&of("success")) > done).then_some(!rejected)
+        });
+        eventually("no listener to be warming", || {
+            (self.stat("listener_manager.total_listeners_warming") == 0).then_some(())
+        });
+        self.find_listener();
+        accepted
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("Envoy's log:\n{}", self.log());
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn write_listeners(folder: &Path, listeners: &Value) {
+    let typed = listeners.as_array().into_iter().flatten().map(|listener| {
+        let mut listener = listener.clone();
+        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        listener
+    });
+    let typed: Vec<Value> = typed.collect();
+    std::fs::write(folder.join("lds.new"), json!({"resources": typed}).to_string()).expect("a file");
+    // Envoy watches for files that are moved in: it never sees half of one.
+    std::fs::rename(folder.join("lds.new"), folder.join("lds.json")).expect("a file");
+}
+
+/// A config under `envoy/`.
+pub fn shipped(file: &str) -> Value {
+    let yaml = std::fs::read_to_string(root().join("envoy").join(file)).expect("a config");
+    serde_norway::from_str(&yaml).expect("YAML")
+}
+
+/// Everything in a bootstrap that a test changes.
+pub struct Bootstrap(pub Value);
+
+impl Bootstrap {
+    /// The shipped config for `bridge`, with these hosts.
+    pub fn new(bridge: Bridge, app: &[&str], other: &[&str]) -> Self {
+        let mut bootstrap = Self(shipped(match bridge {
+            Bridge::StatefulSession => "envoy.yaml",
+            Bridge::Strict => "strict.yaml",
+            Bridge::OverrideHost => "override-host.yaml",
+        }));
+        bootstrap.0["admin"]["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
+        bootstrap.listener()["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
+        bootstrap.wasm()["vm_config"]["code"]["local"]["filename"] = plugin_path().to_string_lossy().as_ref().into();
+        bootstrap.wasm()["vm_config"].as_object_mut().expect("a VM").remove("environment_variables");
+        let clusters = bootstrap.0["static_resources"]["clusters"].as_array_mut().expect("clusters");
+        let template = clusters.iter().find(|cluster| cluster["name"] == "app").expect("the cluster app").clone();
+        clusters.retain(|cluster| cluster["name"] != "app");
+        clusters.push(with_hosts(template.clone(), "app", app));
+        clusters.push(with_hosts(template, "other", other));
+        bootstrap.add_routes();
+        bootstrap
+    }
+
+    pub fn listener(&mut self) -> &mut Value {
+        &mut self.0["static_resources"]["listeners"][0]
+    }
+
+    /// The HTTP connection manager.
+    pub fn http(&mut self) -> &mut Value {
+        &mut self.listener()["filter_chains"][0]["filters"][0]["typed_config"]
+    }
+
+    /// The plugin's `PluginConfig`.
+    pub fn wasm(&mut self) -> &mut Value {
+        let filters = self.http()["http_filters"].as_array_mut().expect("filters");
+        let wasm = filters.iter_mut().find(|filter| !filter["typed_config"]["config"]["vm_config"].is_null());
+        &mut wasm.expect("the plugin")["typed_config"]["config"]
+    }
+
+    pub fn set_plugin(&mut self, plugin: &Value) {
+        self.wasm()["configuration"] =
+            json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": plugin.to_string()});
+    }
+
+    pub fn routes(&mut self) -> &mut Vec<Value> {
+        self.http()["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes")
+    }
+
+    /// A route like the shipped one for `path`, with `action` merged into what it does.
+    pub fn route(&mut self, path: &str, action: Value) -> Value {
+        let mut route = self.routes().last().expect("a route").clone();
+        route["match"] = json!({"prefix": path});
+        let target = route["route"].as_object_mut().expect("an action");
+        if let Value::Object(action) = action {
+            if !action.get("weighted_clusters").is_none_or(Value::is_null) {
+                target.remove("cluster");
+            }
+            target.extend(action);
+        }
+        route
+    }
+
+    fn add_routes(&mut self) {
+        let weighted = json!({"clusters": [{"name": "app", "weight": 50}, {"name": "other", "weight": 50}]});
+        let added = [
+            self.route("/other", json!({"cluster": "other"})),
+            self.route("/weighted", json!({"weighted_clusters": weighted})),
+            json!({"match": {"prefix": "/local"}, "direct_response": {"status": 200, "body": {"inline_string": "local"}}}),
+        ];
+        self.routes().splice(0..0, added);
+    }
+}
+
+fn with_hosts(mut cluster: Value, name: &str, hosts: &[&str]) -> Value {
+    let endpoint = |address: &&str| {
+        let (ip, port) = address.rsplit_once(':').expect("an address");
+        let port: u16 = port.parse().expect("a port");
+        let ip = ip.trim_start_matches('[').trim_end_matches(']');
+        json!({"endpoint": {"address": {"socket_address": {"address": ip, "port_value": port}}}})
+    };
+    let endpoints: Vec<Value> = hosts.iter().map(endpoint).collect();
+    cluster["name"] = name.into();
+    cluster["load_assignment"] = json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]});
+    for check in cluster["health_checks"].as_array_mut().into_iter().flatten() {
+        for interval in ["interval", "no_traffic_interval", "unhealthy_interval", "no_traffic_healthy_interval"] {
+            check[interval] = "0.1s".into();
+        }
+    }
+    cluster
+}
+
+/// The world of the scenarios, for real.
+pub struct EnvoyWorld {
+    pub hosts: Vec<Upstream>,
+    pub bootstrap: Bootstrap,
+    pub envoy: Envoy,
+    client: OnceCell<Client>,
+    /// Requests since Envoy started.
+    sent: u64,
+}
+
+/// Two workers, so that every scenario meets both.
+const WORKERS: [&str; 2] = ["--concurrency", "2"];
+
+impl EnvoyWorld {
+    /// Starts Envoy with a config that `adjust` has changed.
+    pub fn adjusted(setup: &Setup, adjust: impl FnOnce(&mut Bootstrap)) -> Self {
+        Self::launch("127.0.0.1:0", setup, adjust)
+    }
+
+    /// As [`Self::adjusted`], with upstream hosts on free ports of `address`.
+    pub fn launch(address: &str, setup: &Setup, adjust: impl FnOnce(&mut Bootstrap)) -> Self {
+        let names = ["a", "b", "c", "d", "e"];
+        let hosts: Vec<Upstream> = names.into_iter().map(|name| Upstream::start(name, address)).collect();
+        let addresses: Vec<&str> = hosts.iter().map(|host| host.address.as_str()).collect();
+        let (app, other) = addresses.split_at(3);
+        let mut bootstrap = Bootstrap::new(setup.bridge, app, other);
+        bootstrap.set_plugin(&setup.plugin);
+        adjust(&mut bootstrap);
+        let envoy = Envoy::start(bootstrap.0.clone(), &WORKERS);
+        let world = Self { hosts, bootstrap, envoy, client: OnceCell::new(), sent: 0 };
+        world.hosts.iter().for_each(|host| world.wait_for_health(host, true));
+        world
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.envoy.address)
+    }
+
+    /// A connection for each request, so that they meet every worker.
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| {
+            let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+            client.pool_max_idle_per_host(0).http1_only().timeout(WAIT).build().expect("a client")
+        })
+    }
+
+    /// Sends a request with this client, and counts it.
+    pub fn send_with(&mut self, client: &Client, request: &Request) -> Response {
+        self.sent += 1;
+        let mut builder = client.get(self.url(&request.path));
+        for (name, value) in &request.headers {
+            builder = builder.header(name.as_str(), value.as_slice());
+        }
+        let response = builder.send().expect("a response");
+        let status = response.status().as_u16();
+        let line = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
+            (name.to_string(), value.as_bytes().to_vec())
+        };
+        let headers: Vec<_> = response.headers().iter().map(line).collect();
+        let body = response.bytes().expect("a body");
+        let served_by = headers.iter().find(|(name, _)| name == "x-served-by");
+        let served_by = served_by.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let got = told["headers"].as_array().into_iter().flatten().map(|pair| {
+            let text = |at: usize| pair[at].as_str().unwrap_or_default().to_owned();
+            (text(0), text(1).into_bytes())
+        });
+        Response { status, served_by, upstream_got: got.collect(), headers }
+    }
+
+    fn wait_for_health(&self, host: &Upstream, healthy: bool) {
+        let line = format!("::{}::health_flags::", host.address);
+        eventually("Envoy to see a host's health", || {
+            let clusters = self.envoy.admin("/clusters")?;
+            let flags =
+                clusters.lines().find_map(|known| known.split_once(&line).map(|(_, flags)| flags.to_owned()))?;
+            ((flags == "healthy") == healthy).then_some(())
+        });
+    }
+
+    /// Waits until the plugin has counted every request. Each has one outcome; counts are handed over once a second.
+    pub fn settle(&self) {
+        eventually("the plugin's counts", || {
+            let stats = self.envoy.admin("/stats?filter=mooring_sessions")?;
+            let counts = stats.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok());
+            (counts.sum::<u64>() >= self.sent).then_some(())
+        });
+    }
+}
+
+impl World for EnvoyWorld {
+    fn start(setup: Setup) -> Self {
+        Self::adjusted(&setup, |_| ())
+    }
+
+    fn send(&mut self, request: &Request) -> Response {
+        let client = self.client().clone();
+        self.send_with(&client, request)
+    }
+
+    fn set_host(&mut self, name: &str, state: HostState) {
+        let at = self.hosts.iter().position(|host| host.name == name).expect("a host");
+        self.hosts[at].set(state);
+        let host = &self.hosts[at];
+        match state {
+            HostState::Healthy => self.wait_for_health(host, true),
+            HostState::Unhealthy => self.wait_for_health(host, false),
+            HostState::Dead => {}
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+
+    fn reconfigure(&mut self, plugin: Value) {
+        self.bootstrap.set_plugin(&plugin);
+        let listeners = self.bootstrap.0["static_resources"]["listeners"].clone();
+        assert!(self.envoy.reload(&listeners), "{}", self.envoy.log());
+    }
+
+    fn restart(&mut self) {
+        self.envoy = Envoy::start(self.bootstrap.0.clone(), &WORKERS);
+        self.sent = 0;
+        self.hosts.iter().for_each(|host| self.wait_for_health(host, true));
+    }
+
+    fn counter(&mut self, name: &str) -> u64 {
+        self.settle();
+        self.envoy.stat(&format!("wasmcustom.{name}"))
+    }
+}

@@ -1,0 +1,86 @@
+//! Holds the layers of `src/lib.rs`: who may name whom, and where `unsafe` may stand.
+#![cfg(not(target_family = "wasm"))]
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+/// From the outside in. A module may name those of its own layer and of those further in.
+const LAYERS: [&[&str]; 3] = [
+    &["shell", "filter", "host"],
+    &["affinity", "worker"],
+    &[
+        "cache_control",
+        "clock",
+        "config",
+        "cookie",
+        "headers",
+        "keyring",
+        "metrics",
+        "pin",
+        "recent",
+        "session",
+        "token",
+    ],
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                files.push((path.strip_prefix(&root).expect("under src").to_path_buf(), text));
+            }
+        }
+    }
+    assert!(files.len() > 20, "only {} source files found", files.len());
+    files
+}
+
+/// The top-level module that a file belongs to; `None` for `lib.rs`.
+fn module(path: &Path) -> Option<String> {
+    let first = path.iter().next().expect("a name").to_string_lossy().replace(".rs", "");
+    (first != "lib").then_some(first)
+}
+
+fn layer(module: &str) -> usize {
+    LAYERS.iter().position(|layer| layer.contains(&module)).unwrap_or_else(|| panic!("{module} is in no layer"))
+}
+
+#[test]
+fn no_module_names_one_further_out() {
+    for (path, text) in sources() {
+        let Some(from) = module(&path) else { continue };
+        for named in text.split("crate::").skip(1) {
+            let to: String = named.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let known = LAYERS.iter().any(|layer| layer.contains(&to.as_str()));
+            assert!(known || to.is_empty(), "{}: crate::{to} is in no layer", path.display());
+            if known {
+                assert!(layer(&from) <= layer(&to), "{}: {from} names {to}", path.display());
+            }
+        }
+    }
+}
+
+/// The files whose code, comments aside, has `word`.
+fn files_with(word: &str) -> Vec<String> {
+    let code = |text: &str| text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+    let files = sources().into_iter().filter(|(_, text)| code(text));
+    files.map(|(path, _)| path.to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn only_the_shell_names_the_sdk() {
+    assert_eq!(files_with("proxy_wasm::"), ["shell.rs"]);
+}
+
+#[test]
+fn unsafe_stands_only_where_the_proxy_is_called() {
+    assert_eq!(files_with("unsafe "), ["host/proxy.rs"]);
+    // That each block has its reason, clippy checks (`undocumented_unsafe_blocks`).
+}

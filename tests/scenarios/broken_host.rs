@@ -1,0 +1,112 @@
+//! Every host call refused, with every status: requests are served, nothing panics, and a good cookie is never replaced.
+
+use crate::fake::FakeWorld;
+use crate::shared::browser::Browser;
+use crate::shared::world::{Setup, World, plugin};
+use mooring::filter::RootFilter;
+use mooring::host::fake::{Call, FakeHost};
+use serde_json::json;
+
+const CALLS: [Call; 10] = [
+    Call::Headers,
+    Call::Header,
+    Call::EditHeader,
+    Call::Property,
+    Call::SetProperty,
+    Call::Configuration,
+    Call::Clock,
+    Call::Random,
+    Call::Tick,
+    Call::Metric,
+];
+
+/// Every status of the ABI, and some that it does not know.
+const STATUSES: [u32; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 255, u32::MAX];
+
+#[test]
+fn a_host_call_that_fails_during_a_request_costs_the_client_nothing() {
+    for call in CALLS {
+        for status in STATUSES {
+            let mut world = FakeWorld::start(Setup::with(json!({})));
+            let mut browser = Browser::default();
+            let home = browser.get(&mut world, "/").host().to_owned();
+            let cookie = browser.cookie().map(str::to_owned);
+            world.host.break_call(call, status);
+            for path in ["/", "/?action=rotate", "/?action=release", "/other", "/local"] {
+                let mut same = browser.clone();
+                assert_eq!(same.get(&mut world, path).status, 200, "{call:?} {status} {path}");
+                assert_eq!(Browser::default().get(&mut world, path).status, 200, "{call:?} {status} {path}");
+            }
+            world.host.break_call(call, 0);
+            let after = browser.get(&mut world, "/");
+            assert_eq!((after.host(), browser.cookie()), (home.as_str(), cookie.as_deref()), "{call:?} {status}");
+        }
+    }
+}
+
+#[test]
+fn what_fails_is_counted() {
+    for call in [Call::Headers, Call::Header, Call::EditHeader, Call::Clock, Call::Random] {
+        let mut world = FakeWorld::start(Setup::with(json!({})));
+        world.host.break_call(call, 10);
+        Browser::default().get(&mut world, "/");
+        world.host.break_call(call, 0);
+        assert!(world.counter("mooring_faults.kind=host_call") >= 1, "{call:?}");
+    }
+}
+
+#[test]
+fn a_good_cookie_outlives_every_failure_of_ours() {
+    for call in CALLS {
+        let mut world = FakeWorld::start(Setup::with(json!({})));
+        let mut browser = Browser::default();
+        browser.get(&mut world, "/");
+        let id = browser.cookie().map(crate::shared::tokens::session).expect("a session").id;
+        world.pass(600);
+        world.host.break_call(call, 10);
+        browser.get(&mut world, "/");
+        world.host.break_call(call, 0);
+        let kept = browser.cookie().map(crate::shared::tokens::session).expect("a session").id;
+        assert_eq!(kept, id, "{call:?}: another session was issued over it");
+    }
+}
+
+#[test]
+fn a_plugin_that_cannot_be_set_up_is_refused_with_a_reason() {
+    for (call, reason) in [
+        (Call::Configuration, "the proxy cannot give the configuration (status 10)"),
+        (Call::SetProperty, "the proxy cannot declare a property (status 10)"),
+        (Call::Metric, "the proxy cannot define a counter (status 10)"),
+        (Call::Tick, "the proxy cannot set a timer (status 10)"),
+    ] {
+        let host = FakeHost::default();
+        host.state().configuration = plugin(json!({})).to_string().into_bytes();
+        host.break_call(call, 10);
+        assert!(!RootFilter::new(host.clone()).on_configure());
+        assert_eq!(host.state().log, [format!("mooring: {reason}")]);
+    }
+}
+
+#[test]
+fn a_refused_config_is_logged_without_its_values() {
+    let host = FakeHost::default();
+    host.state().configuration = br#"{"keys":[{"id":"k","secret":{"base64":"c2VjcmV0"}}],"typo":1}"#.to_vec();
+    assert!(!RootFilter::new(host.clone()).on_configure());
+    let log = host.state().log.concat();
+    assert!(log.contains("typo: is an unknown field") && log.contains("keys[0].secret.base64: has 6 bytes"), "{log}");
+    assert!(!log.contains("c2VjcmV0"));
+    assert_eq!(host.state().counters.len(), 0, "and has no effect");
+}
+
+#[test]
+fn a_root_without_a_config_lets_requests_pass() {
+    let host = FakeHost::default();
+    let root = RootFilter::new(host.clone());
+    let mut filter = root.http_filter();
+    filter.on_request_headers();
+    filter.on_response_headers();
+    filter.on_response_trailers();
+    filter.on_done();
+    root.on_tick();
+    assert_eq!(host.state().calls, 0);
+}

@@ -1,0 +1,10 @@
+//! The scenarios on a fake proxy: the filter's code, natively, with a model of Envoy around it.
+#![cfg(not(target_family = "wasm"))]
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod broken_host;
+mod fake;
+#[path = "../shared/mod.rs"]
+mod shared;
+
+all_scenarios!(fake::FakeWorld);

@@ -1,0 +1,43 @@
+//! A client that keeps cookies as RFC 6265 says, as far as one site needs it.
+
+use super::world::{Request, Response, World};
+
+#[derive(Clone, Debug, Default)]
+pub struct Browser {
+    pub cookies: Vec<(String, String)>,
+}
+
+impl Browser {
+    /// A browser that holds the affinity cookie `value`.
+    pub fn holding(value: &str) -> Self {
+        Self { cookies: vec![("m".into(), value.into())] }
+    }
+
+    pub fn get(&mut self, world: &mut impl World, path: &str) -> Response {
+        self.send(world, Request::get(path))
+    }
+
+    pub fn send(&mut self, world: &mut impl World, mut request: Request) -> Response {
+        if !self.cookies.is_empty() {
+            let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            request = request.header("cookie", pairs.join("; "));
+        }
+        let response = world.send(&request);
+        response.header("set-cookie").iter().for_each(|line| self.take(line));
+        response
+    }
+
+    fn take(&mut self, line: &str) {
+        let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
+        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+        self.cookies.retain(|(known, _)| known != name);
+        if !attributes.split(';').any(|attribute| attribute.trim() == "Max-Age=0") {
+            self.cookies.push((name.into(), value.into()));
+        }
+    }
+
+    /// The affinity cookie's value.
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookies.iter().find(|(name, _)| name == "m").map(|(_, value)| value.as_str())
+    }
+}
