@@ -143,3 +143,7 @@ fn encrypt_or_decrypt(key: &Key, nonce: &[u8; NONCE], payload: &mut [u8]) {
         payload.fill(0);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests;

@@ -165,7 +165,7 @@ fn a_client_that_leaves_in_the_middle_disturbs_nobody() {
         stream.write_all(b"GET /?delay_ms=2000 HTTP/1.1\r\nhost: a\r\n\r\n").expect("Envoy");
     }
     eventually("Envoy to notice", || {
-        (world.envoy.stat("http.ingress.downstream_rq_active") == 0
+        (world.envoy.stat("http.http.downstream_rq_active") == 0
             && world.envoy.stat("cluster.app.upstream_rq_cancelled") >= 10)
             .then_some(())
     });

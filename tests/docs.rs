@@ -1,0 +1,322 @@
+//! What the pages under `docs/` and the README show is tried: configs, YAML, links, and the tables of fields.
+//!
+//! A `json` block is a config that is accepted. A comment in front of it says otherwise: `<!-- refused: PATH, … -->`, with the place of
+//! each error; `<!-- defaults -->`, a config that says what the defaults are; `<!-- vectors -->`, no config, left to the tests of the token.
+#![cfg(not(target_family = "wasm"))]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mooring::config::{Config, ConfigErrors};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const UNKNOWN: &str = "is an unknown field; accepted is ";
+
+struct Page {
+    path: PathBuf,
+    text: String,
+}
+
+/// A fenced block.
+struct Block {
+    /// Where it begins, for messages.
+    place: String,
+    /// What the comment in front of it says.
+    marker: Option<String>,
+    language: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn markdown_in(folder: &Path, pages: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            markdown_in(&path, pages);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
+}
+
+fn pages() -> Vec<Page> {
+    let mut paths = Vec::new();
+    markdown_in(&root().join("docs"), &mut paths);
+    paths.extend(Some(root().join("README.md")).filter(|readme| readme.exists()));
+    assert!(!paths.is_empty());
+    paths.into_iter().map(|path| Page { text: fs::read_to_string(&path).expect("UTF-8"), path }).collect()
+}
+
+fn configuration() -> Page {
+    pages().into_iter().find(|page| page.path.ends_with("docs/configuration.md")).expect("docs/configuration.md")
+}
+
+impl Page {
+    fn name(&self) -> String {
+        self.path.strip_prefix(root()).unwrap_or(&self.path).display().to_string()
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        let mut open: Option<Block> = None;
+        let mut marker = None;
+        for (at, line) in self.text.lines().enumerate() {
+            match (open.take(), line.trim_start().strip_prefix("```")) {
+                (Some(block), Some(_)) => blocks.push(block),
+                (Some(block), None) => open = Some(Block { text: block.text + line + "\n", ..block }),
+                (None, Some(language)) => {
+                    let place = format!("{}, line {}", self.name(), at.saturating_add(1));
+                    let (marker, language) = (marker.take(), language.trim().to_owned());
+                    open = Some(Block { place, marker, language, text: String::new() });
+                }
+                (None, None) if line.trim().is_empty() => {}
+                (None, None) => {
+                    let comment = line.trim().strip_prefix("<!--").and_then(|line| line.strip_suffix("-->"));
+                    marker = comment.map(|comment| comment.trim().to_owned());
+                }
+            }
+        }
+        assert!(open.is_none(), "{}: a block has no end", self.name());
+        blocks
+    }
+
+    /// The text between fenced blocks, without what stands in backticks.
+    fn prose(&self) -> String {
+        let (mut prose, mut fenced) = (String::new(), false);
+        for line in self.text.lines() {
+            if line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            } else if !fenced {
+                prose.extend(line.split('`').step_by(2));
+                prose.push('\n');
+            }
+        }
+        prose
+    }
+
+    /// The rows of the tables that begin with this column.
+    fn rows(&self, column: &str) -> Vec<Vec<&str>> {
+        let (mut rows, mut within) = (Vec::new(), false);
+        for line in self.text.lines() {
+            let cells = line.strip_prefix('|').map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+            within = match &cells {
+                Some(cells) => within || cells[0] == column,
+                None => false,
+            };
+            rows.extend(cells.filter(|cells| within && cells[0] != column && !cells[0].starts_with("---")));
+        }
+        rows
+    }
+}
+
+fn blocks(language: &str) -> Vec<Block> {
+    let blocks = pages().into_iter().flat_map(|page| page.blocks());
+    blocks.filter(|block| block.language == language).collect()
+}
+
+/// An environment with every variable, each with a secret of its own.
+fn environment(name: &str) -> Option<Vec<u8>> {
+    Some(STANDARD.encode(format!("{name:_>32}")).into_bytes())
+}
+
+fn parse(json: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(json.as_bytes(), &environment)
+}
+
+#[test]
+fn every_config_is_accepted_or_refused_as_its_page_says() {
+    for Block { place, marker, text, .. } in blocks("json") {
+        match marker.as_deref() {
+            Some("vectors") => {}
+            None | Some("defaults") => {
+                parse(&text).unwrap_or_else(|errors| panic!("{place}: {errors}"));
+            }
+            Some(marker) => {
+                let refused = marker.strip_prefix("refused:").unwrap_or_else(|| panic!("{place}: what is {marker:?}?"));
+                let expected: Vec<&str> = refused.split(',').map(str::trim).collect();
+                let errors = parse(&text).map(drop).expect_err(&place);
+                let paths: Vec<&str> = errors.0.iter().map(|error| error.path.as_str()).collect();
+                assert_eq!(paths, expected, "{place}: {errors}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_that_is_quoted_is_what_the_program_says() {
+    let mut quoted: u32 = 0;
+    for page in pages() {
+        let mut refused = None;
+        for block in page.blocks() {
+            if block.text.starts_with("mooring: the config is refused") {
+                let errors: ConfigErrors =
+                    refused.take().unwrap_or_else(|| panic!("{}: of which config?", block.place));
+                assert_eq!(block.text.trim_end(), errors.to_string(), "{}", block.place);
+                quoted = quoted.saturating_add(1);
+            } else {
+                refused =
+                    Some(block).filter(|block| block.language == "json").and_then(|block| parse(&block.text).err());
+            }
+        }
+    }
+    assert!(quoted > 0);
+}
+
+/// The plugin's configs within YAML: a `StringValue` of Envoy's, or Istio's `pluginConfig`.
+fn configs_within(value: &Value, configs: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match (name.as_str(), member["@type"].as_str(), &member["value"]) {
+                    ("configuration", Some("type.googleapis.com/google.protobuf.StringValue"), Value::String(json)) => {
+                        configs.push(json.clone());
+                    }
+                    ("pluginConfig", _, _) => configs.push(member.to_string()),
+                    _ => configs_within(member, configs),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| configs_within(item, configs)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn yaml_is_yaml_and_a_config_within_it_is_accepted() {
+    let mut tried: u32 = 0;
+    for Block { place, text, .. } in blocks("yaml") {
+        for document in serde_norway::Deserializer::from_str(&text) {
+            let value = Value::deserialize(document).unwrap_or_else(|error| panic!("{place}: {error}"));
+            let mut configs = Vec::new();
+            configs_within(&value, &mut configs);
+            for config in configs {
+                parse(&config).unwrap_or_else(|errors| panic!("{place}: {errors}"));
+                tried = tried.saturating_add(1);
+            }
+        }
+    }
+    assert!(tried > 0);
+}
+
+/// The targets of `[text](target)` and `[label]: target`.
+fn links(prose: &str) -> Vec<&str> {
+    let inline = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ', '\n']).next());
+    let labels = prose.lines().filter(|line| line.starts_with('[')).filter_map(|line| line.split_once("]: "));
+    inline.chain(labels.map(|(_, target)| target.trim())).collect()
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    let mut followed: u32 = 0;
+    for page in pages() {
+        let (folder, prose) = (page.path.parent().unwrap(), page.prose());
+        for link in links(&prose) {
+            let file = link.split('#').next().unwrap();
+            if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
+                continue;
+            }
+            assert!(folder.join(file).exists(), "{}: {link} leads nowhere", page.name());
+            followed = followed.saturating_add(1);
+        }
+    }
+    assert!(followed > 0);
+}
+
+/// The fields that the parser accepts, as `cookie.name` or `keys[].id`. It is asked for them: the error of an unknown field tells.
+fn accepted_fields() -> BTreeSet<String> {
+    let mut fields = BTreeSet::new();
+    let mut unexplored = vec![String::new()];
+    while let Some(path) = unexplored.pop() {
+        for section in [path.clone(), format!("{path}[]")] {
+            for name in members_of(&section) {
+                let field = if section.is_empty() { name } else { format!("{section}.{name}") };
+                if fields.insert(field.clone()) {
+                    unexplored.push(field);
+                }
+            }
+        }
+    }
+    fields
+}
+
+/// The names that are accepted in an object at this place; none where there is no object.
+fn members_of(section: &str) -> Vec<String> {
+    let steps = section.split('.').filter(|step| !step.is_empty()).rev();
+    let config = steps.fold(json!({"?": 0}), |inner, step| match step.strip_suffix("[]") {
+        Some(name) => json!({name: [inner]}),
+        None => json!({step: inner}),
+    });
+    let place = section.replace("[]", "[0]");
+    let place = if place.is_empty() { "?".to_owned() } else { format!("{place}.?") };
+    let errors = parse(&config.to_string()).map(drop).expect_err("a config without keys");
+    let rules = errors.0.iter().filter(|error| error.path == place);
+    let names = rules.filter_map(|error| error.rule.strip_prefix(UNKNOWN)).flat_map(|names| names.split(", "));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_tables_have_every_field_and_no_other() {
+    let page = configuration();
+    let rows = page.rows("field");
+    let documented: BTreeSet<String> = rows.iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    let accepted = accepted_fields();
+    assert!(accepted.contains("keys[].secret.env") && accepted.contains("cookie.name"), "{accepted:?}");
+    assert_eq!(documented, accepted);
+    assert_eq!(documented.len(), rows.len(), "a field has one row");
+}
+
+#[test]
+fn the_defaults_are_what_the_page_says() {
+    let page = configuration();
+    let blocks = page.blocks();
+    let block = blocks.iter().find(|block| block.marker.as_deref() == Some("defaults")).expect("the defaults");
+    let defaults: Value = serde_json::from_str(&block.text).unwrap();
+    let keys_alone = json!({"keys": defaults["keys"]});
+    let [written_out, left_out] =
+        [&defaults, &keys_alone].map(|json| format!("{:?}", parse(&json.to_string()).unwrap()));
+    assert_eq!(written_out, left_out);
+
+    for row in page.rows("field").iter().filter(|row| !row[0].contains("[]")) {
+        let field = row[0].trim_matches('`');
+        let pointer = format!("/{}", field.replace('.', "/"));
+        let value = defaults.pointer(&pointer).unwrap_or_else(|| panic!("{field} is not among the defaults"));
+        let cell = serde_json::from_str::<Value>(row[2].trim_matches('`')).ok().filter(|cell| !cell.is_object());
+        if let Some(cell) = cell {
+            assert_eq!(cell, *value, "{field}");
+        }
+    }
+}
+
+/// Which rule a config breaks in which this field, and no other, has this value.
+fn rule_broken_by(field: &str, value: &str) -> String {
+    let config = field.rsplit('.').fold(json!(value), |inner, step| json!({step: inner}));
+    let errors = parse(&config.to_string()).map(drop).expect_err("a config without keys").0;
+    errors.into_iter().find(|error| error.path == field).map(|error| error.rule).unwrap_or_default()
+}
+
+#[test]
+fn words_and_durations_are_those_that_the_parser_accepts() {
+    let mut compared: u32 = 0;
+    for row in configuration().rows("field").iter().filter(|row| !row[0].contains("[]")) {
+        let (field, documented) = (row[0].trim_matches('`'), row[3]);
+        let (word, duration) = (rule_broken_by(field, "?"), rule_broken_by(field, "99999d"));
+        if let Some((_, words)) = word.split_once("accepted is one of ") {
+            assert_eq!(documented, words.replace('"', "`"), "{field}");
+            compared = compared.saturating_add(1);
+        }
+        if let Some((from, to)) =
+            duration.split_once("a duration from ").and_then(|(_, range)| range.split_once(" to "))
+        {
+            assert!(documented.starts_with(&format!("`{from}` to `{to}`")), "{field}: {duration}");
+            compared = compared.saturating_add(1);
+        }
+    }
+    assert_eq!(compared, 7, "three fields of words, four durations");
+}
