@@ -77,6 +77,8 @@ enum Standing {
     Resumed(Session, KeyAge),
     /// Not known, for a failure of ours: whatever cookie the client has stays as it is.
     Unknown,
+    /// None, and none is to begin: the cookie does not belong to this path, so the client would not send it again.
+    Elsewhere,
 }
 
 /// What the bridge was asked for.
@@ -102,7 +104,7 @@ impl Affinity {
 
     /// The name under which [`Affinity::carry`] is kept, distinct for each filter of a chain.
     pub fn carried_name(&self) -> String {
-        format!("mooring.session.{}", self.config.scope)
+        format!("mooring.session.{}", self.config.cookie.set_cookie.name())
     }
 
     /// Headers that are between filter, bridge and application. Clients neither send nor get them.

@@ -161,10 +161,10 @@ fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
 }
 
 fn read_scope<'a>(field: &Field<'a>) -> Option<&'a str> {
-    let accepted = format!("a string of 1 to {MAX_SCOPE} bytes");
+    let accepted = format!("a string of 1 to {MAX_SCOPE} bytes without control characters");
     let scope = field.string(&accepted)?;
-    let fits = (1..=MAX_SCOPE).contains(&scope.len());
-    if fits { Some(scope) } else { field.error(format!("has {} bytes; accepted is {accepted}", scope.len())) }
+    let fits = (1..=MAX_SCOPE).contains(&scope.len()) && !scope.contains(char::is_control);
+    if fits { Some(scope) } else { field.error(format!("is not a scope; accepted is {accepted}")) }
 }
 
 fn read_session(config: &Object<'_>) -> Option<Timeouts> {

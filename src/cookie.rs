@@ -41,6 +41,16 @@ pub fn without(line: &[u8], name: &str) -> Without {
     }
 }
 
+/// Whether a cookie with the path `cookie_path` belongs to a request for `target`: a path, and perhaps a query
+/// (RFC 6265, section 5.1.4).
+pub fn path_matches(cookie_path: &str, target: &[u8]) -> bool {
+    let path = target.split(|byte| *byte == b'?' || *byte == b'#').next().unwrap_or(target);
+    match path.strip_prefix(cookie_path.as_bytes()) {
+        Some(rest) => rest.is_empty() || rest.starts_with(b"/") || cookie_path.ends_with('/'),
+        None => false,
+    }
+}
+
 fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b';')
 }
@@ -126,6 +136,26 @@ mod tests {
             (b"mooring; mooring=t", b"mooring"),
         ] {
             assert_eq!(rest(line), left, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_matches_itself_and_what_is_below() {
+        for (cookie_path, target, matches) in [
+            ("/", "/", true),
+            ("/", "/a/b?c", true),
+            ("/shop", "/shop", true),
+            ("/shop", "/shop/", true),
+            ("/shop", "/shop/cart?x=/", true),
+            ("/shop", "/shop?x", true),
+            ("/shop/", "/shop/cart", true),
+            ("/shop/", "/shop", false),
+            ("/shop", "/shopping", false),
+            ("/shop", "/", false),
+            ("/shop", "/a?/shop", false),
+            ("/shop", "/SHOP", false),
+        ] {
+            assert_eq!(path_matches(cookie_path, target.as_bytes()), matches, "{cookie_path} {target}");
         }
     }
 

@@ -30,7 +30,8 @@ pub enum Outcome {
     Ended,
     /// The application let the host go.
     Released,
-    /// The answer could not change a session: not an upstream's, a 304, or overtaken by the session's end.
+    /// The answer could not change a session: not an upstream's, a 304, overtaken by the session's end, or outside the
+    /// cookie's path.
     Untouched,
     /// Something that the filter needs failed; the client keeps what it has.
     Failed,

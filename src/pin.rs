@@ -32,8 +32,19 @@ pub enum HostAddr {
     V4(Ipv4Addr, u16),
     /// `[2001:db8::1]:80`
     V6(Ipv6Addr, u16),
-    /// Whatever else Envoy calls an address: a socket's path, an internal listener. 1 to 128 visible ASCII characters, no comma.
-    Text(Box<str>),
+    /// Whatever else Envoy calls an address: a socket's path, an internal listener.
+    Text(HostText),
+}
+
+/// A host that does not pack: 1 to [`MAX_HOST_TEXT`] visible ASCII characters, no comma. Made by [`HostAddr::parse`] alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HostText(Box<str>);
+
+impl HostText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl HostAddr {
@@ -52,7 +63,7 @@ impl HostAddr {
 
     fn text(text: &str) -> Option<Self> {
         let fits = (1..=MAX_HOST_TEXT).contains(&text.len());
-        (fits && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')).then(|| Self::Text(text.into()))
+        (fits && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')).then(|| Self::Text(HostText(text.into())))
     }
 }
 
@@ -61,7 +72,7 @@ impl fmt::Display for HostAddr {
         match self {
             Self::V4(ip, port) => write!(f, "{ip}:{port}"),
             Self::V6(ip, port) => write!(f, "[{ip}]:{port}"),
-            Self::Text(text) => f.write_str(text),
+            Self::Text(text) => f.write_str(text.as_str()),
         }
     }
 }

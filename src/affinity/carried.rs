@@ -14,7 +14,7 @@ pub(super) fn write(presented: bool, standing: &Standing) -> Option<Vec<u8>> {
         Standing::Fresh(id) => (FRESH, id.0.to_vec()),
         Standing::Resumed(session, KeyAge::Current) => (CURRENT, payload::encode(session)),
         Standing::Resumed(session, KeyAge::Older) => (OLDER, payload::encode(session)),
-        Standing::Unknown => return None,
+        Standing::Unknown | Standing::Elsewhere => return None,
     };
     Some([&[kind, u8::from(presented)], &rest[..]].concat())
 }

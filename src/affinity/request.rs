@@ -30,10 +30,15 @@ impl Affinity {
             return (exchange, edits);
         };
         let cookies: Vec<&[u8]> = headers.values("cookie").collect();
-        let (presented, standing) = self.standing(worker, &cookies, now, inputs);
+        let path = headers.values(":path").next().unwrap_or(b"/");
+        let (presented, standing) = if cookie::path_matches(&self.config.cookie.path, path) {
+            self.standing(worker, &cookies, now, inputs)
+        } else {
+            (false, Standing::Elsewhere)
+        };
         let asked = match &standing {
             Standing::Resumed(session, _) => self.ask(session, inputs),
-            Standing::Fresh(_) | Standing::Unknown => Asked::default(),
+            Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => Asked::default(),
         };
 
         let mut edits = Vec::new();
@@ -67,7 +72,7 @@ impl Affinity {
     fn still_valid(&self, standing: &Standing, now: UnixTime) -> bool {
         match standing {
             Standing::Resumed(session, _) => self.config.session.check(session, now).is_ok(),
-            Standing::Fresh(_) | Standing::Unknown => true,
+            Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => true,
         }
     }
 
@@ -150,7 +155,7 @@ impl Affinity {
         let id = match standing {
             Standing::Resumed(session, _) => Some(session.id),
             Standing::Fresh(id) => Some(*id),
-            Standing::Unknown => None,
+            Standing::Unknown | Standing::Elsewhere => None,
         };
         let host = asked.host.as_ref().map(|host| self.override_value(host));
         let id = id.filter(|_| self.config.app.session_header.enabled).map(|id| id.to_text().into_bytes());

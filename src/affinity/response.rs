@@ -108,6 +108,7 @@ impl Affinity {
         let clear = if exchange.presented { Change::Clear } else { Change::Keep };
         match exchange.standing {
             Standing::Unknown => (Outcome::Failed, Change::Keep),
+            Standing::Elsewhere => (Outcome::Untouched, Change::Keep),
             Standing::Fresh(id) => match origin(inputs) {
                 Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep),
                 Origin::Upstream if heard.action == Some(Action::End) => (Outcome::Ended, clear),

@@ -302,6 +302,20 @@ fn a_request_without_anything_of_ours_is_not_edited_needlessly() {
 }
 
 #[test]
+fn a_path_that_the_cookie_does_not_belong_to_has_no_session() {
+    let mut scene = Scene::resumed("");
+    scene.affinity.config.cookie.path = "/shop".into();
+    scene.bridge(true);
+    for (path, decided) in [("/", Cookie::Kept), ("/shopping", Cookie::Kept), ("/shop/cart", Cookie::Issued)] {
+        let (exchange, edits) = scene.request_with(&headers(&[(":path", path), ("x-mooring-session", "mine")]));
+        if decided == Cookie::Kept {
+            assert_eq!(edits, [Edit::Remove("x-mooring-session")], "{path}");
+        }
+        assert_eq!(scene.respond(exchange), decided, "{path}");
+    }
+}
+
+#[test]
 fn our_cookie_is_taken_from_what_the_upstream_gets() {
     let mut scene = Scene::new(r#""app":{"session_header":null}"#);
     let edits = |scene: &mut Scene, lines: &[(&str, &str)]| scene.request_with(&headers(lines)).1;

@@ -9,6 +9,8 @@ use crate::cookie::{Attributes, SameSite, SetCookie};
 pub struct Cookie {
     /// Renders its `Set-Cookie` lines and knows its name.
     pub set_cookie: SetCookie,
+    /// Where it belongs. Requests of other paths have no session.
+    pub path: String,
     /// Whether it outlives the browser's session (`Max-Age`).
     pub persistent: bool,
     /// Whether tokens are issued encrypted as well as signed.
@@ -35,6 +37,7 @@ pub(super) fn read(config: &Object<'_>) -> Option<Cookie> {
     }
     Some(Cookie {
         set_cookie: SetCookie::new(name, &attributes),
+        path: attributes.path,
         persistent: persistent?,
         encrypt: encrypt?,
         forward: forward?,
@@ -81,20 +84,21 @@ fn read_name<'a>(field: &Field<'a>) -> Option<&'a str> {
 }
 
 fn read_path<'a>(field: &Field<'a>) -> Option<&'a str> {
-    let accepted = "a path that begins with / and has visible ASCII characters other than ;";
+    let accepted = "a path of up to 1024 characters that begins with / and has visible ASCII characters other than ;";
     let path = field.string(accepted)?;
     let fits = path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|b| b.is_ascii_graphic() && b != b';');
     if fits { Some(path) } else { field.error(format!("is not a cookie path; accepted is {accepted}")) }
 }
 
 fn read_domain<'a>(field: &Field<'a>) -> Option<&'a str> {
-    let accepted = "a host name without a leading dot, or null";
+    let accepted = "a host name (no IP address) without a leading dot, or null";
     let domain = field.string(accepted)?;
     let label = |label: &str| {
         let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
     };
-    let fits = domain.len() <= 253 && domain.split('.').all(label);
+    let is_address = domain.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let fits = domain.len() <= 253 && domain.split('.').all(label) && !is_address;
     if fits { Some(domain) } else { field.error(format!("is not a cookie domain; accepted is {accepted}")) }
 }
 

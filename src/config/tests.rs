@@ -157,6 +157,7 @@ fn the_cookie_keeps_the_rules_of_rfc_6265_and_of_browsers() {
         (r#""path":"/a\r\nx: y""#, "cookie.path: is not a cookie path"),
         (r#""domain":".example.com""#, "cookie.domain: is not a cookie domain"),
         (r#""domain":"a_b""#, "cookie.domain: is not a cookie domain"),
+        (r#""domain":"127.0.0.1""#, "cookie.domain: is not a cookie domain"),
         (r#""secure":"yes""#, "cookie.secure: is a string"),
         (r#""same_site":"Lax""#, "cookie.same_site: is not known"),
         (r#""same_site":"none","secure":false"#, "cookie.same_site: none needs secure"),
@@ -179,7 +180,8 @@ fn the_cookie_keeps_the_rules_of_rfc_6265_and_of_browsers() {
 #[test]
 fn every_other_section_keeps_its_rules() {
     for (members, start) in [
-        (r#""scope":"""#, "scope: has 0 bytes"),
+        (r#""scope":"""#, "scope: is not a scope"),
+        (r#""scope":"a\u0000b""#, "scope: is not a scope"),
         (r#""scope":7"#, "scope: is a number"),
         (r#""session":[]"#, "session: is an array"),
         (r#""session":{"idle_timeout":30}"#, "session.idle_timeout: is a number"),

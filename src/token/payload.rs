@@ -47,8 +47,8 @@ fn encode_host(host: &HostAddr, out: &mut Vec<u8>) {
         }
         HostAddr::Text(text) => {
             out.push(TEXT);
-            out.push(u8::try_from(text.len()).unwrap_or(0));
-            out.extend_from_slice(text.as_bytes());
+            out.push(u8::try_from(text.as_str().len()).unwrap_or(0));
+            out.extend_from_slice(text.as_str().as_bytes());
         }
     }
 }

@@ -51,15 +51,14 @@ impl FakeWorld {
 
     /// The routed cluster: 0 is `app`, 1 is `other`.
     fn route(&mut self, path: &str) -> Option<usize> {
-        match path.split('?').next() {
-            Some("/local") => None,
-            Some("/other") => Some(1),
-            Some("/weighted") => {
-                self.weighted_turn += 1;
-                Some(self.weighted_turn % 2)
-            }
-            _ => Some(0),
+        if path.starts_with("/local") {
+            return None;
         }
+        if path.starts_with("/weighted") {
+            self.weighted_turn += 1;
+            return Some(self.weighted_turn % 2);
+        }
+        Some(usize::from(path.starts_with("/other")))
     }
 
     /// The host that the override header asks for.

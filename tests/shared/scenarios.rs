@@ -49,6 +49,7 @@ macro_rules! all_scenarios {
             two_services_share_a_cookie_without_flapping,
             weighted_clusters_share_a_cookie_without_flapping,
             cookie_attributes_are_those_of_the_config,
+            a_request_outside_the_cookie_s_path_has_no_session,
         );
     };
 }
@@ -513,16 +514,29 @@ pub fn weighted_clusters_share_a_cookie_without_flapping<W: World>() {
 }
 
 pub fn cookie_attributes_are_those_of_the_config<W: World>() {
-    let attributes = |members| {
+    let attributes = |path, members| {
         let mut world = W::start(Setup::with(json!({"cookie": members})));
-        let line = world.send(&Request::get("/")).header("set-cookie").concat();
+        let line = world.send(&Request::get(path)).header("set-cookie").concat();
         let (pair, attributes) = line.split_once("; ").expect("attributes");
         (pair.split('=').next().expect("a name").to_owned(), attributes.to_owned())
     };
-    assert_eq!(attributes(json!({})), ("__Host-mooring".into(), "Path=/; SameSite=Lax; Secure; HttpOnly".into()));
+    assert_eq!(attributes("/", json!({})), ("__Host-mooring".into(), "Path=/; SameSite=Lax; Secure; HttpOnly".into()));
     assert_eq!(
-        attributes(json!({"name": "n", "path": "/a", "domain": "example.com", "secure": true, "http_only": false,
-            "same_site": "none", "partitioned": true, "persistent": true})),
+        attributes(
+            "/a/b",
+            json!({"name": "n", "path": "/a", "domain": "example.com", "secure": true, "http_only": false,
+            "same_site": "none", "partitioned": true, "persistent": true})
+        ),
         ("n".into(), "Max-Age=1800; Path=/a; Domain=example.com; SameSite=None; Secure; Partitioned".into())
     );
+}
+
+pub fn a_request_outside_the_cookie_s_path_has_no_session<W: World>() {
+    let mut world = W::start(Setup::with(json!({"cookie": {"name": "m", "path": "/other"}})));
+    let outside = world.send(&Request::get("/").header("x-mooring-session", "mine"));
+    assert_eq!((outside.status, outside.decision()), (200, "untouched".into()));
+    assert_eq!((outside.header("set-cookie").len(), outside.upstream_header("x-mooring-session").len()), (0, 0));
+    let mut browser = Browser::default();
+    let home = browser.get(&mut world, "/other/page?a=1").host().to_owned();
+    assert_eq!(browser.get(&mut world, "/other").host(), home);
 }
