@@ -19,13 +19,21 @@ port_of() {
   esac
 }
 
-# pid_of NAME: of a host. The last one counts: a host can be started again.
+# pid_of NAME: of a host.
 pid_of() {
-  local host pid=''
+  local host
   for host in $hosts; do
-    [[ ${host%=*} != "$1" ]] || pid=${host#*=}
+    [[ ${host%=*} != "$1" ]] || echo "${host#*=}"
   done
-  echo "$pid"
+}
+
+# forget_host NAME: one that has ended. Its process id may soon be somebody else's.
+forget_host() {
+  local host others=''
+  for host in $hosts; do
+    [[ ${host%=*} == "$1" ]] || others="$others $host"
+  done
+  hosts=$others
 }
 
 stop_stack() {
@@ -54,6 +62,7 @@ check_port() {
 start_host() {
   "${CARGO_TARGET_DIR:-target}/debug/examples/upstream" --listen "127.0.0.1:$(port_of "$1")" --name "$1" >".run/$1.log" 2>&1 &
   hosts="$hosts $1=$!"
+  disown # No "Killed" from the shell when one is killed.
 }
 
 # alive WHAT PID LOG: fails with the end of the log if that process has ended.
