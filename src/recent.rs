@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Remembers the latest `capacity` keys with a value each.
+/// Remembers the latest `capacity` keys (one at the least) with a value each.
 #[derive(Clone, Debug)]
 pub struct Recent<K, V> {
     capacity: usize,
@@ -13,7 +13,7 @@ pub struct Recent<K, V> {
     order: VecDeque<K>,
 }
 
-impl<K: Copy + Ord, V> Recent<K, V> {
+impl<K: Copy + Ord, V: Default> Recent<K, V> {
     /// An empty memory. Takes no space before it is used.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, values: BTreeMap::new(), order: VecDeque::new() }
@@ -24,16 +24,17 @@ impl<K: Copy + Ord, V> Recent<K, V> {
         self.values.get(key)
     }
 
-    /// Remembers `value`, in place of an earlier one of the same key. An earlier one keeps its age.
-    pub fn insert(&mut self, key: K, value: V) {
-        if self.values.insert(key, value).is_none() {
+    /// What is remembered of `key` from now on; at first the default. Makes room where there is none.
+    pub fn entry(&mut self, key: K) -> &mut V {
+        if !self.values.contains_key(&key) {
+            while self.order.len() >= self.capacity.max(1) {
+                if let Some(oldest) = self.order.pop_front() {
+                    self.values.remove(&oldest);
+                }
+            }
             self.order.push_back(key);
         }
-        while self.order.len() > self.capacity {
-            if let Some(oldest) = self.order.pop_front() {
-                self.values.remove(&oldest);
-            }
-        }
+        self.values.entry(key).or_default()
     }
 }
 
@@ -46,18 +47,20 @@ mod tests {
     #[test]
     fn the_oldest_goes_when_there_is_no_room() {
         let mut recent = Recent::new(2);
-        recent.insert(1, "a");
-        recent.insert(2, "b");
-        recent.insert(1, "c");
-        assert_eq!(recent.get(&1), Some(&"c"));
-        recent.insert(3, "d");
+        *recent.entry(1) = "a";
+        *recent.entry(2) = "b";
+        *recent.entry(1) = "c";
+        assert_eq!((recent.get(&1), recent.get(&2)), (Some(&"c"), Some(&"b")));
+        *recent.entry(3) = "d";
         assert_eq!((recent.get(&1), recent.get(&2), recent.get(&3)), (None, Some(&"b"), Some(&"d")));
     }
 
     #[test]
-    fn no_room_at_all_remembers_nothing() {
-        let mut recent = Recent::new(0);
-        recent.insert(1, "a");
-        assert_eq!(recent.get(&1), None);
+    fn it_never_holds_more_than_its_capacity() {
+        let mut recent = Recent::new(10);
+        for key in 0..1000 {
+            *recent.entry(key % 37) = key;
+            assert!(recent.values.len() <= 10 && recent.order.len() == recent.values.len());
+        }
     }
 }

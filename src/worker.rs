@@ -1,6 +1,6 @@
 //! What the requests of one worker share. Belongs to the root context; a reload begins with a new one.
 //!
-//! Depends on `clock`, `metrics`, `recent` and `session`. Bounded: about 600 KiB when every place is taken.
+//! Depends on `clock`, `metrics`, `recent` and `session`. Bounded: less than 1 MiB when every place is taken.
 
 use crate::clock::Monotonic;
 use crate::metrics::{Counter, Counts};
@@ -8,8 +8,8 @@ use crate::recent::Recent;
 use crate::session::SessionId;
 use std::time::Duration;
 
-/// How many sessions a worker remembers for each of the purposes below.
-const REMEMBERED: usize = 4096;
+/// How many sessions a worker remembers.
+const REMEMBERED: usize = 8192;
 
 /// How many moves of one session are followed …
 const MOVES: u8 = 3;
@@ -30,10 +30,18 @@ enum Said {
     Released(Sequence),
 }
 
-#[derive(Clone, Copy, Debug)]
+/// How often a session moved of late.
+#[derive(Clone, Copy, Debug, Default)]
 struct Moves {
     since: Monotonic,
     count: u8,
+}
+
+/// What a worker remembers of a session to which something happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Remembered {
+    said: Option<Said>,
+    moves: Moves,
 }
 
 /// What the requests of one worker share.
@@ -42,18 +50,12 @@ pub struct Worker {
     /// What was counted.
     pub counts: Counts,
     sequence: Sequence,
-    said: Recent<SessionId, Said>,
-    moves: Recent<SessionId, Moves>,
+    sessions: Recent<SessionId, Remembered>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self {
-            counts: Counts::default(),
-            sequence: Sequence::default(),
-            said: Recent::new(REMEMBERED),
-            moves: Recent::new(REMEMBERED),
-        }
+        Self { counts: Counts::default(), sequence: Sequence::default(), sessions: Recent::new(REMEMBERED) }
     }
 }
 
@@ -71,34 +73,34 @@ impl Worker {
 
     /// The session ended, or has another id from now on.
     pub fn remember_over(&mut self, id: SessionId) {
-        self.said.insert(id, Said::Over);
+        self.sessions.entry(id).said = Some(Said::Over);
     }
 
     /// The host of the session was let go. The session goes on.
     pub fn remember_release(&mut self, id: SessionId) {
         let now = self.step();
-        self.said.insert(id, Said::Released(now));
+        self.sessions.entry(id).said = Some(Said::Released(now));
     }
 
     /// Whether the application said something of the session that a request which began at `began` could not know.
     /// Such a request issues nothing: it would undo what was said.
     pub fn overtaken(&self, id: &SessionId, began: Sequence) -> bool {
-        match self.said.get(id) {
+        match self.sessions.get(id).and_then(|session| session.said) {
             Some(Said::Over) => true,
-            Some(Said::Released(at)) => began < *at,
+            Some(Said::Released(at)) => began < at,
             None => false,
         }
     }
 
     /// Notes that the session is about to move. `false` when it moved too often of late: then it is left alone.
     pub fn may_move(&mut self, id: SessionId, now: Monotonic) -> bool {
-        let latest = self.moves.get(&id).copied().filter(|moves| now.since(moves.since) < MOVES_WITHIN);
-        let Moves { since, count } = latest.unwrap_or(Moves { since: now, count: 0 });
-        if count >= MOVES {
-            return false;
+        let moves = &mut self.sessions.entry(id).moves;
+        if moves.count == 0 || now.since(moves.since) >= MOVES_WITHIN {
+            *moves = Moves { since: now, count: 0 };
         }
-        self.moves.insert(id, Moves { since, count: count.saturating_add(1) });
-        true
+        let may = moves.count < MOVES;
+        moves.count = moves.count.saturating_add(u8::from(may));
+        may
     }
 }
 

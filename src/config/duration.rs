@@ -22,7 +22,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 
 /// Writes a duration in its largest whole unit.
 pub fn show(duration: Duration) -> String {
-    let millis = duration.as_millis();
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let whole = units.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
     match whole.and_then(|(unit, name)| Some((millis.checked_div(*unit)?, name))) {

@@ -12,8 +12,10 @@ pub struct Report(RefCell<Vec<ConfigError>>);
 
 impl Report {
     /// Adds an error.
-    pub fn error(&self, path: &str, rule: impl Into<String>) {
-        self.0.borrow_mut().push(ConfigError { path: path.into(), rule: rule.into() });
+    #[cold]
+    #[inline(never)]
+    pub fn error(&self, path: &str, rule: String) {
+        self.0.borrow_mut().push(ConfigError { path: path.into(), rule });
     }
 
     /// `value`, if there was no error. `value` is there whenever no error was reported.
@@ -40,7 +42,7 @@ impl<'a> Field<'a> {
 
     /// Reports a broken rule here. `None`, for use in place of a value.
     pub fn error<T>(&self, rule: impl Into<String>) -> Option<T> {
-        self.report.error(&self.path, rule);
+        self.report.error(&self.path, rule.into());
         None
     }
 
@@ -118,7 +120,7 @@ impl<'a> Field<'a> {
             if !known.contains(&name.as_str()) {
                 self.report.error(&path, format!("is an unknown field; accepted is {}", known.join(", ")));
             } else if members.iter().take(at).any(|(earlier, _)| earlier == name) {
-                self.report.error(&path, "is given twice; accepted is once");
+                self.report.error(&path, "is given twice; accepted is once".into());
             }
         }
         Some(object)
