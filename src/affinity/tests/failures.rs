@@ -1,0 +1,147 @@
+//! Answers that change nothing, and things that fail.
+
+use super::*;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[test]
+fn local_replies_issue_and_move_nothing_whatever_host_they_name() {
+    for details in
+        ["upstream_reset_before_response_started{connection_failure}", "response_timeout", "direct_response", ""]
+    {
+        let mut fresh = Scene::new("");
+        fresh.proxy.code_details = details;
+        fresh.served_by(B);
+        assert_eq!(fresh.exchange(), Cookie::Kept);
+        assert_eq!(fresh.outcome(), Outcome::Untouched);
+
+        let mut resumed = Scene::resumed("");
+        resumed.proxy.code_details = details;
+        resumed.served_by(B);
+        resumed.says("end");
+        resumed.later(600);
+        assert_eq!(resumed.exchange(), Cookie::Kept);
+        assert_eq!(resumed.outcome(), Outcome::Untouched);
+    }
+}
+
+#[test]
+fn a_304_carries_no_cookie() {
+    let not_modified = |scene: &mut Scene| scene.proxy.response[0].1 = "304".into();
+    let mut scene = Scene::new("");
+    not_modified(&mut scene);
+    assert_eq!(scene.exchange(), Cookie::Kept);
+    let mut moved = Scene::resumed("");
+    not_modified(&mut moved);
+    moved.served_by(B);
+    assert_eq!(moved.exchange(), Cookie::Kept);
+    moved.says("end");
+    assert_eq!(moved.exchange(), Cookie::Kept, "not even one that clears: a cache could hand it to others");
+}
+
+#[test]
+fn a_session_that_ends_while_its_answer_is_under_way_is_not_revived() {
+    let mut scene = Scene::resumed("");
+    let (exchange, _) = scene.request();
+    scene.later(1_800);
+    scene.served_by(B);
+    assert_eq!(scene.respond(exchange), Cookie::Kept);
+    assert_eq!(scene.outcome(), Outcome::Untouched);
+}
+
+#[test]
+fn a_session_whose_pins_are_not_honoured_is_left_alone_after_three_moves() {
+    let mut scene = Scene::resumed("");
+    for (host, cookie) in [(B, Cookie::Issued), (A, Cookie::Issued), (B, Cookie::Issued), (A, Cookie::Kept)] {
+        scene.served_by(host);
+        assert_eq!(scene.exchange(), cookie);
+    }
+    scene.worker.counts.take();
+    scene.exchange();
+    assert_eq!(scene.outcome(), Outcome::PinIgnored);
+    scene.later(60);
+    assert_eq!(scene.exchange(), Cookie::Issued, "and tried again after a minute");
+}
+
+#[test]
+fn more_clusters_than_pins_do_not_make_a_cookie_each_time() {
+    let clusters = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9"];
+    let mut scene = Scene::new("");
+    scene.bridge(true);
+    let mut issued = 0;
+    for round in 0..10 {
+        for cluster in clusters {
+            scene.proxy.cluster = Some(cluster);
+            issued += usize::from(scene.exchange() == Cookie::Issued);
+        }
+        assert!(issued <= 11, "round {round}: {issued}");
+    }
+}
+
+#[test]
+fn without_randomness_nothing_is_issued_and_a_good_cookie_stays() {
+    let mut fresh = Scene::new("");
+    fresh.proxy.randomness = false;
+    assert_eq!(fresh.exchange(), Cookie::Kept);
+    assert_eq!(fresh.outcome(), Outcome::Failed);
+
+    for action in ["", "rotate", "release"] {
+        let mut scene = Scene::resumed("");
+        let cookie = scene.cookie.clone();
+        scene.proxy.randomness = false;
+        scene.later(600);
+        scene.says(action);
+        let (exchange, edits) = scene.request();
+        assert_eq!(asked(&edits).as_deref(), Some(A), "a session that is there goes on");
+        assert_eq!(scene.respond(exchange), Cookie::Kept);
+        assert!(scene.counted(Counter::Fault(Fault::Randomness)));
+        scene.proxy.randomness = true;
+        scene.cookie = cookie;
+        scene.proxy.response.retain(|(name, _)| name != "x-mooring-action");
+        assert_eq!(scene.exchange(), Cookie::Issued, "and is not taken for one that is over");
+    }
+}
+
+#[test]
+fn without_headers_or_a_clock_the_client_keeps_what_it_has() {
+    let mut scene = Scene::resumed("");
+    let (exchange, edits) = scene.affinity.on_request(&mut scene.worker, None, &scene.proxy);
+    assert_eq!(edits, scene.affinity.internal_headers().map(Edit::Remove));
+    assert_eq!(scene.respond(exchange), Cookie::Kept);
+    assert_eq!(scene.outcome(), Outcome::Failed);
+
+    scene.proxy.now = None;
+    let (exchange, edits) = scene.request();
+    assert_eq!(asked(&edits), None);
+    scene.proxy.now = Some(T0);
+    assert_eq!(scene.respond(exchange), Cookie::Kept);
+    assert_eq!(scene.outcome(), Outcome::Failed);
+
+    let (exchange, _) = scene.request();
+    scene.proxy.now = None;
+    assert_eq!(scene.respond(exchange), Cookie::Kept);
+    assert_eq!(scene.outcome(), Outcome::Failed);
+}
+
+#[test]
+fn a_session_of_an_unknown_host_is_a_session_all_the_same() {
+    for served in [None, Some("not an address".to_owned())] {
+        let mut scene = Scene::new("");
+        scene.bridge(true);
+        scene.proxy.served = served;
+        assert_eq!(scene.exchange(), Cookie::Issued);
+        assert!(scene.session().pins.is_empty());
+        assert!(scene.counted(Counter::Fault(Fault::HostUnknown)));
+        assert_eq!(scene.exchange(), Cookie::Kept, "without a cookie each time");
+    }
+}
+
+#[test]
+fn a_bridge_that_says_nothing_to_a_new_session_is_counted() {
+    let mut scene = Scene::new("");
+    scene.exchange();
+    assert!(scene.counted(Counter::Fault(Fault::BridgeSilent)));
+    let mut other = Scene::new(r#""upstream":{"via":"override_host"}"#);
+    other.exchange();
+    assert!(!other.counted(Counter::Fault(Fault::BridgeSilent)), "the other bridge never speaks");
+}
