@@ -90,6 +90,13 @@ struct Asked {
     host: Option<HostAddr>,
 }
 
+impl Exchange {
+    /// The same request when the proxy did not take the edits: who serves it now says nothing about its session.
+    pub fn unasked(self) -> Self {
+        Self { standing: Standing::Unknown, ..self }
+    }
+}
+
 impl Affinity {
     /// Decisions by `config`.
     pub fn new(config: Config) -> Self {
@@ -102,7 +109,7 @@ impl Affinity {
         carried::write(exchange.presented, &exchange.standing)
     }
 
-    /// The name under which [`Affinity::carry`] is kept, distinct for each filter of a chain.
+    /// The name under which [`Affinity::carry`] is kept, distinct for each cookie.
     pub fn carried_name(&self) -> String {
         format!("mooring.session.{}", self.config.cookie.set_cookie.name())
     }

@@ -33,8 +33,13 @@ pub fn without(line: &[u8], name: &str) -> Without {
     if !pairs(line).any(|pair| value_of(pair, name).is_some()) {
         return Without::Untouched;
     }
-    let kept: Vec<&[u8]> = pairs(line).filter(|pair| value_of(pair, name).is_none()).collect();
-    let rest = kept.join(&b';');
+    let mut rest = Vec::with_capacity(line.len());
+    for (at, pair) in pairs(line).filter(|pair| value_of(pair, name).is_none()).enumerate() {
+        if at > 0 {
+            rest.push(b';');
+        }
+        rest.extend_from_slice(pair);
+    }
     match trim(&rest) {
         [] => Without::Nothing,
         trimmed => Without::Rest(trimmed.to_vec()),

@@ -4,7 +4,7 @@ use crate::affinity::{Affinity, Edit, Exchange, Inputs};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::Config;
 use crate::headers::Headers;
-use crate::host::{CounterId, Host, Level, Map, Status};
+use crate::host::{CounterId, Host, Map, Status};
 use crate::metrics::{Counter, Fault};
 use crate::session::SessionId;
 use crate::worker::Worker;
@@ -49,7 +49,7 @@ impl<H: Host + Clone> RootFilter<H> {
                 true
             }
             Err(message) => {
-                self.host.log(Level::Error, &message);
+                self.host.log_error(&message);
                 false
             }
         }
@@ -83,6 +83,11 @@ impl<H: Host + Clone> RootFilter<H> {
         }
     }
 
+    /// The root ends: what was counted since the last tick is handed over.
+    pub fn on_done(&self) {
+        self.on_tick();
+    }
+
     /// A context for one more request.
     pub fn http_filter(&self) -> HttpFilter<H> {
         HttpFilter { host: self.host.clone(), plugin: self.plugin.clone(), phase: Phase::Request }
@@ -111,8 +116,8 @@ impl<H: Host> HttpFilter<H> {
         let headers = inputs.known(self.host.headers(Map::RequestHeaders));
         let decided = plugin.with_worker(|worker| plugin.affinity.on_request(worker, headers.as_ref(), &inputs));
         if let Some((exchange, edits)) = decided {
-            inputs.apply(Map::RequestHeaders, edits);
-            self.phase = Phase::Response(exchange);
+            let asked = inputs.apply(Map::RequestHeaders, edits);
+            self.phase = Phase::Response(if asked { exchange } else { exchange.unasked() });
         }
         inputs.count_faults();
     }
@@ -130,12 +135,12 @@ impl<H: Host> HttpFilter<H> {
         inputs.count_faults();
     }
 
-    /// The response's trailers are there.
-    pub fn on_response_trailers(&mut self) {
+    /// The trailers of the request or of the response are there: what is internal is not for either side.
+    pub fn on_trailers(&mut self, map: Map) {
         let Some(plugin) = self.plugin.clone() else { return };
         let inputs = HostInputs::new(&self.host, &plugin);
         let edits = plugin.affinity.internal_headers().map(Edit::Remove).to_vec();
-        inputs.apply(Map::ResponseTrailers, edits);
+        inputs.apply(map, edits);
         inputs.count_faults();
     }
 
@@ -174,21 +179,24 @@ impl<'a, H: Host> HostInputs<'a, H> {
         answer.ok()
     }
 
-    fn apply(&self, map: Map, edits: Vec<Edit<'_>>) {
+    /// Applies every edit. `false` when the proxy refused one.
+    fn apply(&self, map: Map, edits: Vec<Edit<'_>>) -> bool {
+        let mut applied = true;
         for edit in edits {
             let done = match edit {
                 Edit::Set(name, value) => self.host.set_header(map, name, &value),
                 Edit::Add(name, value) => self.host.add_header(map, name, &value),
                 Edit::Remove(name) => self.host.remove_header(map, name),
             };
-            self.known(done);
+            applied &= self.known(done).is_some();
         }
+        applied
     }
 
     /// Counts a callback in which a host call failed.
     fn count_faults(&self) {
         if self.failed.get() {
-            self.plugin.with_worker(|worker| worker.count(Counter::Fault(Fault::HostCall)));
+            self.plugin.with_worker(|worker| worker.count(Counter::Fault(Fault::ProxyCall)));
         }
     }
 

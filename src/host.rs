@@ -34,20 +34,12 @@ impl fmt::Display for Status {
 pub enum Map {
     /// What the client sent; out of reach once the response has begun.
     RequestHeaders = 0,
+    /// What the client sent at the end.
+    RequestTrailers = 1,
     /// What the client gets.
     ResponseHeaders = 2,
     /// What the client gets at the end.
     ResponseTrailers = 3,
-}
-
-/// How important a log line is (`proxy_log_level_t`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Level {
-    /// For the curious.
-    Info = 2,
-    /// Something is wrong, and somebody should know.
-    Error = 4,
 }
 
 /// A counter of the proxy's.
@@ -91,6 +83,6 @@ pub trait Host {
     fn define_counter(&self, name: &str) -> Result<CounterId, Status>;
     /// Adds to a counter.
     fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status>;
-    /// Writes to the proxy's log. Never a secret, a session id or a host.
-    fn log(&self, level: Level, message: &str);
+    /// Writes an error to the proxy's log. Never a secret, a session id or a host.
+    fn log_error(&self, message: &str);
 }

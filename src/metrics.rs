@@ -1,7 +1,7 @@
 //! What is counted: closed sets, and the names under which Envoy shows them.
 //!
 //! Names follow Envoy's stats: `.` separates, `label=value` parts become labels by the stat tags of the configs under `envoy/`.
-//! Counting is an addition in memory; the shell hands the sums to the proxy once a second.
+//! Depends on `token` for its refusals. Counting is an addition in memory; the shell hands the sums to the proxy once a second.
 
 use crate::token::Refusal;
 
@@ -10,7 +10,7 @@ use crate::token::Refusal;
 pub enum Outcome {
     /// A new session began.
     Created,
-    /// A session was served where it wanted to go.
+    /// Nothing was due: as a rule the session was served where it wanted to go. Local replies are not told apart here.
     Resumed,
     /// A session met a cluster for which it had no pin, and got one.
     Pinned,
@@ -78,8 +78,8 @@ impl Outcome {
 /// What went wrong around the filter. None of it fails a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A host call answered with a status that it should not.
-    HostCall,
+    /// A call of the proxy answered with a status that it should not.
+    ProxyCall,
     /// The proxy gave no random bytes: nothing was issued.
     Randomness,
     /// The bridge said nothing where it must speak: it is missing, switched off on the route, or has another header.
@@ -93,11 +93,11 @@ pub enum Fault {
 impl Fault {
     /// Every fault.
     pub const ALL: [Self; 5] =
-        [Self::HostCall, Self::Randomness, Self::BridgeSilent, Self::UnknownAction, Self::HostUnknown];
+        [Self::ProxyCall, Self::Randomness, Self::BridgeSilent, Self::UnknownAction, Self::HostUnknown];
 
     fn word(self) -> &'static str {
         match self {
-            Self::HostCall => "host_call",
+            Self::ProxyCall => "proxy_call",
             Self::Randomness => "randomness",
             Self::BridgeSilent => "bridge_silent",
             Self::UnknownAction => "unknown_action",

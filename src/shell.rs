@@ -1,6 +1,7 @@
 //! The SDK's side: its dispatcher calls these contexts. They hand everything to [`crate::filter`].
 
 use crate::filter::{HttpFilter, RootFilter};
+use crate::host::Map;
 use crate::host::proxy::Proxy;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
@@ -20,7 +21,7 @@ struct Root(RootFilter<Proxy>);
 
 impl Context for Root {
     fn on_done(&mut self) -> bool {
-        self.0.on_tick();
+        self.0.on_done();
         true
     }
 }
@@ -58,13 +59,18 @@ impl HttpContext for Http {
         Action::Continue
     }
 
+    fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
+        self.0.on_trailers(Map::RequestTrailers);
+        Action::Continue
+    }
+
     fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         self.0.on_response_headers();
         Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _num_trailers: usize) -> Action {
-        self.0.on_response_trailers();
+        self.0.on_trailers(Map::ResponseTrailers);
         Action::Continue
     }
 }

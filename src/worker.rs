@@ -17,17 +17,31 @@ const MOVES: u8 = 3;
 /// … in this time. More, and its pins are evidently not honoured.
 const MOVES_WITHIN: Duration = Duration::from_secs(60);
 
+/// For how long a client may still send the cookie that another has replaced: the new one is on its way. After that it was lost.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
+
 /// The order in which things happened on a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sequence(u64);
 
-/// What the application said of a session a short while ago.
+/// How a request's copy of a session stands to what this worker has told the client since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
-    /// It ended, or has another id now.
-    Over,
-    /// Its host was let go.
-    Released(Sequence),
+pub enum Freshness {
+    /// Nothing newer is known.
+    Current,
+    /// The same, but the client got a cookie after the request began: another is needless.
+    Told,
+    /// The client has, or is about to get, something newer. A cookie made of this copy would undo it.
+    Stale,
+}
+
+/// The last cookie of a session that this worker issued or cleared.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Sequence,
+    when: Monotonic,
+    /// Its generation. `None`: the session is over, or has another id.
+    generation: Option<u32>,
 }
 
 /// How often a session moved of late.
@@ -40,7 +54,7 @@ struct Moves {
 /// What a worker remembers of a session to which something happened.
 #[derive(Clone, Copy, Debug, Default)]
 struct Remembered {
-    said: Option<Said>,
+    told: Option<Told>,
     moves: Moves,
 }
 
@@ -71,25 +85,26 @@ impl Worker {
         self.sequence
     }
 
-    /// The session ended, or has another id from now on.
-    pub fn remember_over(&mut self, id: SessionId) {
-        self.sessions.entry(id).said = Some(Said::Over);
+    /// The client gets a cookie of this generation of the session.
+    pub fn told(&mut self, id: SessionId, generation: u32, when: Monotonic) {
+        let at = self.step();
+        self.sessions.entry(id).told = Some(Told { at, when, generation: Some(generation) });
     }
 
-    /// The host of the session was let go. The session goes on.
-    pub fn remember_release(&mut self, id: SessionId) {
-        let now = self.step();
-        self.sessions.entry(id).said = Some(Said::Released(now));
+    /// The client gets no cookie of this id any more: the session ended, or has another id.
+    pub fn over(&mut self, id: SessionId, when: Monotonic) {
+        let at = self.step();
+        self.sessions.entry(id).told = Some(Told { at, when, generation: None });
     }
 
-    /// Whether the application said something of the session that a request which began at `began` could not know.
-    /// Such a request issues nothing: it would undo what was said.
-    pub fn overtaken(&self, id: &SessionId, began: Sequence) -> bool {
-        match self.sessions.get(id).and_then(|session| session.said) {
-            Some(Said::Over) => true,
-            Some(Said::Released(at)) => began < at,
-            None => false,
+    /// How the copy with which a request began stands to what the client was told since.
+    pub fn freshness(&self, id: &SessionId, generation: u32, began: Sequence, now: Monotonic) -> Freshness {
+        let Some(told) = self.sessions.get(id).and_then(|session| session.told) else { return Freshness::Current };
+        let before = began < told.at;
+        if told.generation.is_some_and(|latest| generation >= latest) {
+            return if before { Freshness::Told } else { Freshness::Current };
         }
+        if before || now.since(told.when) < ON_ITS_WAY { Freshness::Stale } else { Freshness::Current }
     }
 
     /// Notes that the session is about to move. `false` when it moved too often of late: then it is left alone.
@@ -126,21 +141,53 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_began_before_a_release_is_overtaken_and_a_later_one_is_not() {
+    fn an_older_copy_is_stale_for_requests_that_began_before_and_for_a_while() {
         let mut worker = Worker::default();
         let before = worker.step();
-        worker.remember_release(ID);
+        worker.told(ID, 2, at(100));
         let after = worker.step();
-        assert!(worker.overtaken(&ID, before));
-        assert!(!worker.overtaken(&ID, after));
+        assert_eq!(worker.freshness(&ID, 1, before, at(500)), Freshness::Stale);
+        assert_eq!(worker.freshness(&ID, 1, after, at(109)), Freshness::Stale, "the new cookie is on its way");
+        assert_eq!(worker.freshness(&ID, 1, after, at(110)), Freshness::Current, "the new cookie was lost");
     }
 
     #[test]
-    fn a_session_that_is_over_stays_over() {
+    fn the_latest_copy_needs_no_second_cookie_and_is_never_stale() {
         let mut worker = Worker::default();
-        worker.remember_over(ID);
+        let before = worker.step();
+        worker.told(ID, 2, at(100));
         let after = worker.step();
-        assert!(worker.overtaken(&ID, after));
-        assert!(!worker.overtaken(&SessionId([2; 16]), after));
+        for generation in [2, 3] {
+            assert_eq!(worker.freshness(&ID, generation, before, at(100)), Freshness::Told);
+            assert_eq!(worker.freshness(&ID, generation, after, at(100)), Freshness::Current);
+        }
+        assert_eq!(worker.freshness(&SessionId([2; 16]), 0, before, at(100)), Freshness::Current, "another session");
+    }
+
+    #[test]
+    fn every_copy_of_a_session_that_is_over_is_stale() {
+        let mut worker = Worker::default();
+        let before = worker.step();
+        worker.over(ID, at(100));
+        let after = worker.step();
+        assert_eq!(worker.freshness(&ID, u32::MAX, before, at(500)), Freshness::Stale);
+        assert_eq!(worker.freshness(&ID, u32::MAX, after, at(109)), Freshness::Stale);
+        assert_eq!(
+            worker.freshness(&ID, u32::MAX, after, at(110)),
+            Freshness::Current,
+            "the client did not hear of it"
+        );
+    }
+
+    #[test]
+    fn a_worker_remembers_a_bounded_number_of_sessions() {
+        let mut worker = Worker::default();
+        let before = worker.step();
+        let id = |n: usize| SessionId((n as u128).to_be_bytes());
+        for n in 0..=REMEMBERED {
+            worker.over(id(n), at(0));
+        }
+        assert_eq!(worker.freshness(&id(0), 0, before, at(0)), Freshness::Current, "the oldest is forgotten");
+        assert_eq!(worker.freshness(&id(1), 0, before, at(0)), Freshness::Stale);
     }
 }

@@ -7,7 +7,7 @@
 //! | `POST /control/stop` | answers, then the server ends as on a signal |
 //! | `/health` | 200, or 503 |
 //! | `/ws` | a WebSocket that greets with the server's name, then echoes |
-//! | any other path, any method | JSON: `name`, `address`, `method`, `path` (with the query), `headers` (a list of pairs), `body_bytes` |
+//! | any other path, any method | JSON: `name`, `address`, `method`, `path` (with the query), `headers` and `trailers` (lists of pairs), `body_bytes` |
 //!
 //! Every response has `x-served-by: <name>`. In `headers`, lines of one name keep their order, and bytes that are not UTF-8 come as `\xNN`.
 //!
@@ -26,7 +26,7 @@
 //! | `reset=1` | closes the connection without an answer. On HTTP/2 that ends the other requests on it too |
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Request, State};
@@ -36,6 +36,7 @@ use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{any, get, post};
 use axum::serve::{IncomingStream, Listener};
+use http_body_util::BodyExt as _;
 use http_body_util::channel::{Channel, SendError, Sender};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -193,7 +194,7 @@ async fn show(
         Err(message) => return (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response(),
     };
     let (parts, body) = request.into_parts();
-    let body = match to_bytes(body, usize::MAX).await {
+    let body = match body.collect().await {
         Ok(body) => body,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("cannot read the body: {error}\n")).into_response(),
     };
@@ -207,7 +208,8 @@ async fn show(
         "method": parts.method.as_str(),
         "path": parts.uri.path_and_query().map_or("", |path| path.as_str()),
         "headers": header_lines(&parts.headers),
-        "body_bytes": body.len(),
+        "trailers": body.trailers().map(header_lines).unwrap_or_default(),
+        "body_bytes": body.to_bytes().len(),
     });
     shape.respond(&upstream.name, shown)
 }

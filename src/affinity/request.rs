@@ -34,7 +34,7 @@ impl Affinity {
         let (presented, standing) = if cookie::path_matches(&self.config.cookie.path, path) {
             self.standing(worker, &cookies, now, inputs)
         } else {
-            (false, Standing::Elsewhere)
+            self.carried(now, inputs).unwrap_or((false, Standing::Elsewhere))
         };
         let asked = match &standing {
             Standing::Resumed(session, _) => self.ask(session, inputs),
@@ -55,10 +55,7 @@ impl Affinity {
         if let Some((session, age)) = found {
             return (presented, Standing::Resumed(session, age));
         }
-        let carried = inputs.carried().and_then(|bytes| carried::read(&bytes));
-        if let Some((before, standing)) = carried
-            && self.still_valid(&standing, now)
-        {
+        if let Some((before, standing)) = self.carried(now, inputs) {
             return (presented || before, standing);
         }
         let fresh = inputs.random_id().map(Standing::Fresh);
@@ -69,11 +66,12 @@ impl Affinity {
         (presented, standing)
     }
 
-    fn still_valid(&self, standing: &Standing, now: UnixTime) -> bool {
-        match standing {
+    /// What an earlier pass of this stream left: whether the cookie was there, and the session.
+    fn carried(&self, now: UnixTime, inputs: &dyn Inputs) -> Option<(bool, Standing)> {
+        inputs.carried().and_then(|bytes| carried::read(&bytes)).filter(|(_, standing)| match standing {
             Standing::Resumed(session, _) => self.config.session.check(session, now).is_ok(),
             Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => true,
-        }
+        })
     }
 
     /// Of the first few cookies of our name, the newest that verifies. The first of several that are equally new.
@@ -85,8 +83,7 @@ impl Affinity {
             presented = true;
             match self.open(value, now) {
                 Ok(candidate) => {
-                    let age = |session: &Session| (session.renewed.min(now), session.generation, session.created);
-                    if newest.as_ref().is_none_or(|(known, _)| age(&candidate.0) > age(known)) {
+                    if newest.as_ref().is_none_or(|(known, _)| is_newer(&candidate.0, known, now)) {
                         newest = Some(candidate);
                     }
                 }
@@ -103,16 +100,18 @@ impl Affinity {
     }
 
     /// The host to ask for. The cluster is looked up only where the answer depends on it: with several pins, or where a
-    /// strict bridge would refuse a host of another cluster.
+    /// strict bridge would refuse a host of another cluster. Any other bridge ignores such a host, and clusters may share
+    /// hosts: without a pin for the cluster, the one used last is worth asking for.
     fn ask(&self, session: &Session, inputs: &dyn Inputs) -> Asked {
         let strict = self.config.upstream.failover == Failover::None;
         let mut pins = session.pins.iter();
         match (pins.next(), pins.next()) {
             (None, _) => Asked::default(),
             (Some(only), None) if !strict => Asked { cluster: None, host: Some(only.host.clone()) },
-            (Some(_), _) => {
+            (Some(latest), _) => {
                 let cluster = inputs.cluster_name().map(|name| ClusterId::of(&name));
-                let host = cluster.and_then(|cluster| session.pins.host_in(cluster)).cloned();
+                let pinned = cluster.and_then(|cluster| session.pins.host_in(cluster));
+                let host = pinned.or(Some(&latest.host).filter(|_| !strict)).cloned();
                 Asked { cluster, host }
             }
         }
@@ -176,5 +175,15 @@ impl Affinity {
             Via::StatefulSession => STANDARD.encode(host).into_bytes(),
             Via::OverrideHost => host.into_bytes(),
         }
+    }
+}
+
+/// Of two copies of one session, the higher generation is the newer; else what was renewed last, then what began last.
+fn is_newer(candidate: &Session, known: &Session, now: UnixTime) -> bool {
+    let renewed = (candidate.renewed.min(now), candidate.created).cmp(&(known.renewed.min(now), known.created));
+    if candidate.id == known.id {
+        candidate.generation.cmp(&known.generation).then(renewed).is_gt()
+    } else {
+        renewed.is_gt()
     }
 }

@@ -9,14 +9,14 @@ use crate::metrics::{Counter, Fault, Outcome};
 use crate::pin::{ClusterId, HostAddr, MAX_PINS, Pin};
 use crate::session::{Session, SessionId};
 use crate::token::{self, Protection};
-use crate::worker::Worker;
+use crate::worker::{Freshness, Worker};
 
-/// What the application can say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the application can say. Of several the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
+    Release,
     Rotate,
     End,
-    Release,
 }
 
 /// What the response says to the filter.
@@ -39,15 +39,10 @@ enum Origin {
 /// What happens to the client's cookie.
 enum Change {
     Keep,
-    Issue(Session, Remember),
+    Issue(Session),
+    /// A session that takes the place of another.
+    Replace(Session, SessionId),
     Clear,
-}
-
-/// What the worker remembers once the cookie was issued.
-enum Remember {
-    Nothing,
-    Over(SessionId),
-    Release(SessionId),
 }
 
 /// What the serving host does to the pins.
@@ -64,9 +59,10 @@ impl Affinity {
     pub fn on_response(&self, exchange: Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> Vec<Edit<'_>> {
         let mut edits = Vec::new();
         let heard = self.listen(worker, inputs, &mut edits);
-        let (outcome, change) = match inputs.now() {
-            Some(now) => self.decide(exchange, &heard, now, worker, inputs),
-            None => (Outcome::Failed, Change::Keep),
+        let (outcome, change) = match (heard.action, inputs.now()) {
+            (Some(Action::End), _) => end(&exchange, worker, inputs),
+            (_, Some(now)) => self.decide(exchange, &heard, now, worker, inputs),
+            (_, None) => (Outcome::Failed, Change::Keep),
         };
         let outcome = if self.apply(change, worker, inputs, &mut edits) { outcome } else { Outcome::Failed };
         worker.count(Counter::Session(outcome));
@@ -87,14 +83,15 @@ impl Affinity {
         if bridge || self.config.upstream.via == Via::OverrideHost {
             edits.push(Edit::Remove(host_header));
         }
-        let action = inputs.response_header(action_header);
-        if action.is_some() {
+        let spoken = inputs.response_header(action_header).is_some();
+        if spoken {
             edits.push(Edit::Remove(action_header));
         }
         // An upstream that echoes what it got must not tell the client its session id. Absent, this costs next to nothing.
         edits.push(Edit::Remove(session_header));
-        let action = action.filter(|_| self.config.app.action_header.enabled);
-        Heard { bridge, action: action.and_then(|value| Action::read(&value, worker)) }
+        let headers = inputs.response_headers().filter(|_| spoken && self.config.app.action_header.enabled);
+        let action = headers.and_then(|headers| Action::read(headers.values(action_header), worker));
+        Heard { bridge, action }
     }
 
     fn decide(
@@ -105,13 +102,11 @@ impl Affinity {
         worker: &mut Worker,
         inputs: &dyn Inputs,
     ) -> (Outcome, Change) {
-        let clear = if exchange.presented { Change::Clear } else { Change::Keep };
         match exchange.standing {
             Standing::Unknown => (Outcome::Failed, Change::Keep),
             Standing::Elsewhere => (Outcome::Untouched, Change::Keep),
             Standing::Fresh(id) => match origin(inputs) {
                 Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep),
-                Origin::Upstream if heard.action == Some(Action::End) => (Outcome::Ended, clear),
                 Origin::Upstream => self.create(id, heard, now, worker, inputs),
             },
             Standing::Resumed(session, age) => {
@@ -121,18 +116,23 @@ impl Affinity {
                     return (Outcome::Resumed, Change::Keep);
                 }
                 let origin = origin(inputs);
-                if origin != Origin::Local && heard.action == Some(Action::End) {
-                    worker.remember_over(session.id);
-                    return (Outcome::Ended, if origin == Origin::Upstream { clear } else { Change::Keep });
-                }
-                let overtaken = worker.overtaken(&session.id, exchange.began);
-                let ended_meanwhile = self.config.session.check(&session, now).is_err();
-                if origin != Origin::Upstream || overtaken || ended_meanwhile {
+                let monotonic = inputs.monotonic().unwrap_or_default();
+                // A request that is under way is no idleness, but nothing lasts beyond the absolute end.
+                let ended_meanwhile = self.config.session.end(&session).is_some_and(|end| now >= end);
+                if origin != Origin::Upstream || ended_meanwhile {
                     return (Outcome::Untouched, Change::Keep);
                 }
                 let due = match age {
                     KeyAge::Older => Some(Outcome::Rekeyed),
                     KeyAge::Current => renewal.then_some(Outcome::Renewed),
+                };
+                let due = match worker.freshness(&session.id, session.generation, exchange.began, monotonic) {
+                    // Whoever planted a token may have ended that session: a login gets a new id all the same.
+                    Freshness::Stale if heard.action != Some(Action::Rotate) => {
+                        return (Outcome::Untouched, Change::Keep);
+                    }
+                    Freshness::Stale | Freshness::Told => None,
+                    Freshness::Current => due,
                 };
                 let mut session = Session { renewed: now, ..session };
                 if let Some(cluster) = exchange.asked.cluster {
@@ -163,7 +163,7 @@ impl Affinity {
         {
             session.pins.set(Pin { cluster, host });
         }
-        (Outcome::Created, Change::Issue(session, Remember::Nothing))
+        (Outcome::Created, Change::Issue(session))
     }
 
     /// A valid session whose response may change it. `due`: the reason for a new cookie that does not depend on who served.
@@ -177,11 +177,10 @@ impl Affinity {
         inputs: &dyn Inputs,
     ) -> (Outcome, Change) {
         if action == Some(Action::Release) {
-            let id = session.id;
             let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
             return match (released, due) {
-                (true, _) => (Outcome::Released, Change::Issue(session, Remember::Release(id))),
-                (false, Some(due)) => (due, Change::Issue(session, Remember::Nothing)),
+                (true, _) => (Outcome::Released, Change::Issue(session)),
+                (false, Some(due)) => (due, Change::Issue(session)),
                 (false, None) => (Outcome::Resumed, Change::Keep),
             };
         }
@@ -190,17 +189,17 @@ impl Affinity {
             let Some(id) = new_id(worker, inputs) else { return (Outcome::Failed, Change::Keep) };
             let old = std::mem::replace(&mut session.id, id);
             session.generation = 0;
-            return (Outcome::Rotated, Change::Issue(session, Remember::Over(old)));
+            return (Outcome::Rotated, Change::Replace(session, old));
         }
         let unchanged = match repin {
-            Repin::Moved => return (Outcome::Moved, Change::Issue(session, Remember::Nothing)),
-            Repin::Pinned => return (Outcome::Pinned, Change::Issue(session, Remember::Nothing)),
+            Repin::Moved => return (Outcome::Moved, Change::Issue(session)),
+            Repin::Pinned => return (Outcome::Pinned, Change::Issue(session)),
             Repin::Same => Outcome::Resumed,
             Repin::Kept => Outcome::Kept,
             Repin::Ignored => Outcome::PinIgnored,
         };
         match due {
-            Some(due) => (due, Change::Issue(session, Remember::Nothing)),
+            Some(due) => (due, Change::Issue(session)),
             None => (unchanged, Change::Keep),
         }
     }
@@ -244,15 +243,20 @@ impl Affinity {
 
     /// Carries out a change. `false` when it could not be.
     fn apply(&self, change: Change, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'_>>) -> bool {
-        let set_cookie = match change {
+        let (session, replaced) = match change {
             Change::Keep => return true,
-            Change::Clear => self.config.cookie.set_cookie.clear(),
-            Change::Issue(session, remember) => {
+            Change::Clear => (None, None),
+            Change::Issue(session) => (Some(session), None),
+            Change::Replace(session, old) => (Some(session), Some(old)),
+        };
+        let set_cookie = match session {
+            None => self.config.cookie.set_cookie.clear(),
+            Some(session) => {
                 let Some(line) = self.issue(&session, worker, inputs) else { return false };
-                match remember {
-                    Remember::Nothing => {}
-                    Remember::Over(id) => worker.remember_over(id),
-                    Remember::Release(id) => worker.remember_release(id),
+                let monotonic = inputs.monotonic().unwrap_or_default();
+                worker.told(session.id, session.generation, monotonic);
+                if let Some(old) = replaced {
+                    worker.over(old, monotonic);
                 }
                 line
             }
@@ -284,17 +288,37 @@ impl Affinity {
 }
 
 impl Action {
-    fn read(value: &[u8], worker: &mut Worker) -> Option<Self> {
-        match value.trim_ascii().to_ascii_lowercase().as_slice() {
-            b"rotate" => Some(Self::Rotate),
-            b"end" => Some(Self::End),
-            b"release" => Some(Self::Release),
-            _ => {
+    /// The header is a list (RFC 9110, section 5.6.1), perhaps in several lines: middleware and handler may each say something.
+    fn read<'a>(lines: impl Iterator<Item = &'a [u8]>, worker: &mut Worker) -> Option<Self> {
+        let mut known = None;
+        for word in lines.flat_map(|line| line.split(|byte| *byte == b',')) {
+            let action = match word.trim_ascii().to_ascii_lowercase().as_slice() {
+                b"release" => Some(Self::Release),
+                b"rotate" => Some(Self::Rotate),
+                b"end" => Some(Self::End),
+                _ => None,
+            };
+            if action.is_none() {
                 worker.count(Counter::Fault(Fault::UnknownAction));
-                None
             }
+            known = known.max(action);
         }
+        known
     }
+}
+
+/// A logout. It needs neither time nor randomness, and where the request could not be read the cookie goes as well.
+fn end(exchange: &Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcome, Change) {
+    let origin = origin(inputs);
+    if origin == Origin::Local {
+        return (Outcome::Untouched, Change::Keep);
+    }
+    if let Standing::Resumed(session, _) = &exchange.standing {
+        worker.over(session.id, inputs.monotonic().unwrap_or_default());
+    }
+    let may_have_one = exchange.presented || exchange.standing == Standing::Unknown;
+    let clear = may_have_one && origin == Origin::Upstream;
+    (Outcome::Ended, if clear { Change::Clear } else { Change::Keep })
 }
 
 fn origin(inputs: &dyn Inputs) -> Origin {

@@ -152,6 +152,10 @@ impl Scene {
         self.proxy.response.push(("x-mooring-action".into(), action.into()));
     }
 
+    fn says_nothing(&mut self) {
+        self.proxy.response.retain(|(name, _)| name != "x-mooring-action");
+    }
+
     fn later(&mut self, seconds: u64) {
         self.proxy.now = self.proxy.now.map(|now| UnixTime(now.0 + seconds));
     }

@@ -101,6 +101,8 @@ fn secrets_come_from_the_environment_or_the_config() {
     assert_eq!(config.keyring.signing().id.as_str(), "new");
     assert!(config.keyring.find(b"old").is_some());
     assert!(config.keyring.find(b"other").is_none());
+    let url_safe = "-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_8";
+    assert!(parse(&format!(r#"{{"keys":[{{"id":"k","secret":{{"base64":"{url_safe}"}}}}]}}"#)).is_ok());
 }
 
 #[test]
@@ -154,6 +156,12 @@ fn the_cookie_keeps_the_rules_of_rfc_6265_and_of_browsers() {
         (r#""name":null"#, "cookie.name: is null"),
         (r#""path":"shop""#, "cookie.path: is not a cookie path"),
         (r#""path":"/a;b""#, "cookie.path: is not a cookie path"),
+        (r#""path":"/a b""#, "cookie.path: is not a cookie path"),
+        (r#""path":"/ä""#, "cookie.path: is not a cookie path"),
+        (r#""domain":"-a.example""#, "cookie.domain: is not a cookie domain"),
+        (r#""domain":"a-.example""#, "cookie.domain: is not a cookie domain"),
+        (r#""domain":"a..example""#, "cookie.domain: is not a cookie domain"),
+        (r#""name":"__Http-m","secure":false"#, "cookie.name: begins with __Secure-"),
         (r#""path":"/a\r\nx: y""#, "cookie.path: is not a cookie path"),
         (r#""domain":".example.com""#, "cookie.domain: is not a cookie domain"),
         (r#""domain":"a_b""#, "cookie.domain: is not a cookie domain"),
@@ -200,6 +208,9 @@ fn every_other_section_keeps_its_rules() {
         (r#""cache":{"entries":1.5}"#, "cache.entries: is out of range"),
         (r#""cache":{"entries":-1}"#, "cache.entries: is out of range"),
         (r#""cache":{"ttl":"2h"}"#, "cache.ttl: is out of range"),
+        (r#""cache":{"ttl":"99ms"}"#, "cache.ttl: is out of range"),
+        (r#""":1"#, "(a name that is not shown): is an unknown field"),
+        (r#""a\nb":1"#, "(a name that is not shown): is an unknown field"),
         (r#""app":{"action_header":"a:b"}"#, "app.action_header: is not a header name"),
         (r#""app":{"session_header":"x-mooring-action"}"#, "app.session_header: is the header of app.action_header"),
         (r#""debug_header":"X-Mooring-Host""#, "debug_header: is the header of upstream.header"),

@@ -1,7 +1,7 @@
 //! A proxy for tests: it holds state, as the real one does, and lets a test look at it and break it.
 //! Maps behave as Envoy's do: `set` leaves one line, reading one header gives its first line, names are in lower case.
 
-use super::{CounterId, Host, Level, Map, Status};
+use super::{CounterId, Host, Map, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
 use std::cell::{RefCell, RefMut};
@@ -42,6 +42,8 @@ pub enum Call {
 pub struct State {
     /// What the client sent, as edited.
     pub request_headers: Vec<Line>,
+    /// The request's trailers, as edited.
+    pub request_trailers: Vec<Line>,
     /// What the upstream sent, as edited.
     pub response_headers: Vec<Line>,
     /// The response's trailers, as edited.
@@ -101,6 +103,7 @@ impl State {
     fn map(&mut self, map: Map) -> &mut Vec<Line> {
         match map {
             Map::RequestHeaders => &mut self.request_headers,
+            Map::RequestTrailers => &mut self.request_trailers,
             Map::ResponseHeaders => &mut self.response_headers,
             Map::ResponseTrailers => &mut self.response_trailers,
         }
@@ -197,7 +200,7 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn log(&self, _level: Level, message: &str) {
+    fn log_error(&self, message: &str) {
         self.state().log.push(message.into());
     }
 }

@@ -2,7 +2,7 @@
 //! not UTF-8, and one panic is an outage; here a status is a plain number, and every number is answered.
 #![allow(unsafe_code)]
 
-use super::{CounterId, Host, Level, Map, Status};
+use super::{CounterId, Host, Map, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
 use std::time::Duration;
@@ -14,6 +14,7 @@ pub struct Proxy;
 const OK: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const COUNTER: u32 = 0;
+const LEVEL_ERROR: u32 = 4;
 
 /// Where the proxy puts what it returns: memory that it got from `proxy_on_memory_allocate`, and its size.
 #[repr(C)]
@@ -222,9 +223,9 @@ impl Host for Proxy {
         check(unsafe { proxy_increment_metric(counter.0, by.into()) })
     }
 
-    fn log(&self, level: Level, message: &str) {
+    fn log_error(&self, message: &str) {
         // SAFETY: the message is borrowed for the call. A log that cannot be written cannot be reported either.
-        let _ = unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
+        let _ = unsafe { proxy_log(LEVEL_ERROR, message.as_ptr(), message.len()) };
     }
 }
 

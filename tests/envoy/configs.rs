@@ -147,14 +147,20 @@ fn two_plugins_in_one_chain_do_not_meet() {
             "app": {"action_header": "x-a2", "session_header": "x-s2"}});
         config["configuration"]["value"] = other.to_string().into();
         filters.insert(0, second);
+        let redirected =
+            bootstrap.route("/redirected", json!({"internal_redirect_policy": {"max_internal_redirects": 3}}));
+        bootstrap.routes().insert(0, redirected);
     });
     let mut browser = Browser::default();
     let home = browser.get(&mut world, "/").host().to_owned();
     let names: Vec<&str> = browser.cookies.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
-    for _ in 0..10 {
-        assert_eq!(browser.get(&mut world, "/").host(), home);
+    let cookies = browser.cookies.clone();
+    let redirected = format!("/redirected?redirect={}", world.url("/"));
+    for path in ["/", &redirected].repeat(5) {
+        assert_eq!(browser.get(&mut world, path).host(), home);
     }
+    assert_eq!(browser.cookies, cookies, "each kept its own session, over internal redirects too");
 }
 
 #[test]

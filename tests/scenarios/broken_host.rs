@@ -4,6 +4,7 @@ use crate::fake::FakeWorld;
 use crate::shared::browser::Browser;
 use crate::shared::world::{Setup, World, plugin};
 use mooring::filter::RootFilter;
+use mooring::host::Map;
 use mooring::host::fake::{Call, FakeHost};
 use serde_json::json;
 
@@ -51,7 +52,7 @@ fn what_fails_is_counted() {
         world.host.break_call(call, 10);
         Browser::default().get(&mut world, "/");
         world.host.break_call(call, 0);
-        assert!(world.counter("mooring_faults.kind=host_call") >= 1, "{call:?}");
+        assert!(world.counter("mooring_faults.kind=proxy_call") >= 1, "{call:?}");
     }
 }
 
@@ -105,8 +106,76 @@ fn a_root_without_a_config_lets_requests_pass() {
     let mut filter = root.http_filter();
     filter.on_request_headers();
     filter.on_response_headers();
-    filter.on_response_trailers();
+    filter.on_trailers(Map::ResponseTrailers);
     filter.on_done();
     root.on_tick();
     assert_eq!(host.state().calls, 0);
+}
+
+#[test]
+fn an_override_that_the_proxy_did_not_set_is_no_reason_to_move() {
+    let mut world = FakeWorld::start(Setup::with(json!({})));
+    let mut browser = Browser::default();
+    browser.get(&mut world, "/");
+    let cookie = browser.cookie().map(str::to_owned);
+    world.host.break_call(Call::EditHeader, 10);
+    world.mend_for_responses = true;
+    for _ in 0..4 {
+        assert_eq!(browser.get(&mut world, "/").decision(), "failed");
+        world.host.break_call(Call::EditHeader, 10);
+    }
+    assert_eq!(browser.cookie().map(str::to_owned), cookie);
+}
+
+#[test]
+fn what_was_counted_last_is_handed_over_when_the_root_ends() {
+    let host = FakeHost::default();
+    host.state().configuration = plugin(json!({})).to_string().into_bytes();
+    let mut root = RootFilter::new(host.clone());
+    assert!(root.on_configure());
+    let mut filter = root.http_filter();
+    filter.on_request_headers();
+    filter.on_response_headers();
+    assert_eq!(host.state().counters.get("mooring_sessions.outcome=untouched"), None);
+    root.on_done();
+    assert_eq!(host.state().counters.get("mooring_sessions.outcome=untouched"), Some(&1));
+}
+
+#[test]
+fn a_stream_that_ends_without_a_response_leaves_its_session_for_the_next_pass() {
+    let host = FakeHost::default();
+    host.state().configuration = plugin(json!({})).to_string().into_bytes();
+    let mut root = RootFilter::new(host.clone());
+    assert!(root.on_configure());
+    let id = |host: &FakeHost| {
+        let state = host.state();
+        state.request_headers.iter().find(|(name, _)| name == b"x-mooring-session").map(|(_, id)| id.clone())
+    };
+    let mut first = root.http_filter();
+    first.on_request_headers();
+    first.on_done();
+    let told = id(&host);
+    let mut second = root.http_filter();
+    second.on_request_headers();
+    assert!(told.is_some());
+    assert_eq!(id(&host), told);
+}
+
+#[test]
+fn trailers_of_both_sides_lose_what_is_internal() {
+    let host = FakeHost::default();
+    host.state().configuration = plugin(json!({})).to_string().into_bytes();
+    let mut root = RootFilter::new(host.clone());
+    assert!(root.on_configure());
+    let lines = ["x-mooring-session", "x-app", "x-mooring-host", "x-mooring-action"];
+    let lines: Vec<_> = lines.into_iter().map(|name| (name.as_bytes().to_vec(), b"v".to_vec())).collect();
+    host.state().request_trailers = lines.clone();
+    host.state().response_trailers = lines;
+    let mut filter = root.http_filter();
+    filter.on_trailers(Map::RequestTrailers);
+    filter.on_trailers(Map::ResponseTrailers);
+    let state = host.state();
+    for trailers in [&state.request_trailers, &state.response_trailers] {
+        assert_eq!(*trailers, [(b"x-app".to_vec(), b"v".to_vec())]);
+    }
 }

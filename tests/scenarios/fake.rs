@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
 use mooring::filter::RootFilter;
-use mooring::host::fake::{FakeHost, Line};
+use mooring::host::fake::{Call, FakeHost, Line};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct FakeWorld {
     bridge: Bridge,
     clusters: [Cluster; 2],
     weighted_turn: usize,
+    /// Header edits that fail in a request work again in its response.
+    pub mend_for_responses: bool,
 }
 
 /// What the upstream, or the proxy itself, answered.
@@ -144,6 +146,7 @@ impl World for FakeWorld {
                 Cluster { name: "other", hosts: other.into(), turn: 0 },
             ],
             weighted_turn: 0,
+            mend_for_responses: false,
         }
     }
 
@@ -178,6 +181,9 @@ impl World for FakeWorld {
             let mut state = self.host.state();
             state.request_headers.clear();
             state.response_headers = headers;
+        }
+        if self.mend_for_responses {
+            self.host.break_call(Call::EditHeader, 0);
         }
         filter.on_response_headers();
         filter.on_done();

@@ -421,7 +421,7 @@ pub fn bytes_that_are_no_text_are_served<W: World>() {
     }
     let huge = format!("a={}; {} m={token}", "x".repeat(40_000), "b=1; ".repeat(500));
     assert_eq!(world.send(&Request::get("/").header("cookie", huge)).host(), home);
-    assert_eq!(world.counter("mooring_faults.kind=host_call"), 0);
+    assert_eq!(world.counter("mooring_faults.kind=proxy_call"), 0);
 }
 
 pub fn of_several_cookies_the_newest_wins<W: World>() {

@@ -61,7 +61,7 @@ fn release_forgets_the_host_and_keeps_the_session() {
     let after = scene.session();
     assert_eq!((after.id, after.pins.len(), after.generation), (before.id, 0, before.generation + 1));
     assert_eq!(scene.exchange(), Cookie::Kept, "nothing is left to forget");
-    scene.proxy.response.retain(|(name, _)| name != "x-mooring-action");
+    scene.says_nothing();
     let (exchange, edits) = scene.request();
     assert_eq!(asked(&edits), None, "the next request is balanced anew");
     scene.served_by(B);
@@ -94,7 +94,7 @@ fn requests_that_began_before_rotate_end_or_release_do_not_undo_it() {
         let (slow, _) = scene.request();
         scene.says(action);
         scene.exchange();
-        scene.proxy.response.retain(|(name, _)| name != "x-mooring-action");
+        scene.says_nothing();
         scene.served_by(B);
         assert_eq!(scene.respond(slow), Cookie::Kept, "{action}");
     }
@@ -102,7 +102,7 @@ fn requests_that_began_before_rotate_end_or_release_do_not_undo_it() {
 
 #[test]
 fn an_action_that_is_not_known_is_counted_and_does_nothing() {
-    for action in ["", "rotate, end", "logout", "\u{e9}"] {
+    for action in ["", "logout", "end;", "\u{e9}"] {
         let mut scene = Scene::resumed("");
         scene.says(action);
         assert_eq!(scene.exchange(), Cookie::Kept, "{action}");
@@ -145,4 +145,123 @@ fn what_was_carried_wrongly_is_ignored() {
         scene.proxy.carried = Some(carried.to_vec());
         assert_eq!(scene.exchange(), Cookie::Issued, "{carried:?}");
     }
+}
+
+#[test]
+fn a_login_gets_a_new_id_whoever_ended_the_session_before() {
+    for before in ["end", "rotate", "release"] {
+        let mut scene = Scene::resumed("");
+        let planted = scene.cookie.clone();
+        let (slow_login, _) = scene.request();
+        scene.says(before);
+        scene.exchange();
+        scene.says_nothing();
+        scene.says("rotate");
+        scene.cookie = planted.clone();
+        let id = scene.session().id;
+        assert_eq!(scene.exchange(), Cookie::Issued, "{before}: a planted token is rotated at login");
+        assert_ne!(scene.session().id, id);
+        scene.cookie = planted;
+        assert_eq!(scene.respond(slow_login), Cookie::Issued, "{before}: so is a login that was under way");
+        assert_ne!(scene.session().id, id);
+    }
+}
+
+#[test]
+fn a_session_that_was_rotated_does_not_come_back() {
+    let mut scene = Scene::resumed("");
+    let old = scene.cookie.clone();
+    scene.later(600);
+    scene.says("rotate");
+    scene.exchange();
+    scene.says_nothing();
+    scene.cookie = old;
+    assert_eq!(scene.exchange(), Cookie::Kept, "a request with the old cookie, sent before the new one had come");
+}
+
+#[test]
+fn of_several_actions_the_strongest_counts() {
+    for (lines, cookie) in [
+        (vec!["release", "end"], Cookie::Cleared),
+        (vec!["end, release"], Cookie::Cleared),
+        (vec!["rotate", "END"], Cookie::Cleared),
+        (vec!["nonsense,end"], Cookie::Cleared),
+    ] {
+        let mut scene = Scene::resumed("");
+        lines.iter().for_each(|line| scene.says(line));
+        assert_eq!(scene.exchange(), cookie, "{lines:?}");
+    }
+    let mut scene = Scene::resumed("");
+    scene.says("release, rotate");
+    scene.exchange();
+    assert_eq!(scene.outcome(), Outcome::Rotated);
+}
+
+#[test]
+fn a_rotated_session_begins_with_generation_0_and_a_first_one_too() {
+    let mut scene = Scene::resumed("");
+    assert_eq!(scene.session().generation, 0);
+    scene.served_by(B);
+    scene.exchange();
+    assert_eq!(scene.session().generation, 1);
+    scene.says("rotate");
+    scene.exchange();
+    assert_eq!(scene.session().generation, 0);
+}
+
+#[test]
+fn a_session_that_is_released_at_once_has_the_id_that_the_upstream_was_told() {
+    let mut scene = Scene::new("");
+    scene.says("release");
+    let (exchange, edits) = scene.request();
+    scene.respond(exchange);
+    assert_eq!(added(&edits, "x-mooring-session"), Some(scene.session().id.to_text()));
+}
+
+#[test]
+fn a_host_that_took_a_session_over_and_releases_it_is_not_kept() {
+    let mut scene = Scene::resumed("");
+    scene.served_by(B);
+    scene.says("release");
+    assert_eq!(scene.exchange(), Cookie::Issued);
+    assert_eq!(scene.pin("app"), None);
+}
+
+#[test]
+fn a_release_that_changes_nothing_does_not_hold_a_renewal_up() {
+    let mut scene = Scene::resumed(r#""upstream":{"failover":"temporary"}"#);
+    scene.later(600);
+    scene.served_by(B);
+    scene.says("release");
+    assert_eq!(scene.exchange(), Cookie::Issued);
+    assert_eq!(scene.outcome(), Outcome::Renewed);
+    assert_eq!(scene.pin("app").as_deref(), Some(A));
+}
+
+#[test]
+fn a_second_pass_knows_of_an_older_key_and_whether_a_cookie_was_there() {
+    let mut scene = Scene::resumed("");
+    let keys = &mut scene.affinity.config.keyring;
+    *keys = crate::keyring::Keyring::new(keys.find(b"old").unwrap().0.clone(), vec![keys.signing().clone()]);
+    let (first, _) = scene.request();
+    scene.proxy.carried = scene.affinity.carry(&first);
+    scene.cookie = None;
+    assert_eq!(scene.exchange(), Cookie::Issued);
+    assert_eq!(scene.outcome(), Outcome::Rekeyed);
+
+    let mut fresh = Scene::new("");
+    let (first, _) = fresh.request();
+    fresh.proxy.carried = fresh.affinity.carry(&first);
+    fresh.says("end");
+    assert_eq!(fresh.exchange(), Cookie::Kept, "no cookie was there, so none is cleared");
+}
+
+#[test]
+fn a_redirect_out_of_the_cookie_s_path_keeps_the_session() {
+    let mut scene = Scene::resumed("");
+    let (first, _) = scene.request();
+    scene.proxy.carried = scene.affinity.carry(&first);
+    scene.affinity.config.cookie.path = "/shop".into();
+    let (_, edits) = scene.request_with(&headers(&[(":path", "/elsewhere")]));
+    assert_eq!(asked(&edits).as_deref(), Some(A));
 }

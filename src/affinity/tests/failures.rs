@@ -43,10 +43,19 @@ fn a_304_carries_no_cookie() {
 fn a_session_that_ends_while_its_answer_is_under_way_is_not_revived() {
     let mut scene = Scene::resumed("");
     let (exchange, _) = scene.request();
-    scene.later(1_800);
+    scene.later(28_800);
     scene.served_by(B);
     assert_eq!(scene.respond(exchange), Cookie::Kept);
     assert_eq!(scene.outcome(), Outcome::Untouched);
+}
+
+#[test]
+fn a_request_that_is_under_way_is_no_idleness() {
+    let mut scene = Scene::resumed(r#""session":{"idle_timeout":"30s"}"#);
+    let (long_poll, _) = scene.request();
+    scene.later(60);
+    assert_eq!(scene.respond(long_poll), Cookie::Issued);
+    assert_eq!(scene.outcome(), Outcome::Renewed);
 }
 
 #[test]
@@ -97,7 +106,7 @@ fn without_randomness_nothing_is_issued_and_a_good_cookie_stays() {
         assert!(scene.counted(Counter::Fault(Fault::Randomness)));
         scene.proxy.randomness = true;
         scene.cookie = cookie;
-        scene.proxy.response.retain(|(name, _)| name != "x-mooring-action");
+        scene.says_nothing();
         assert_eq!(scene.exchange(), Cookie::Issued, "and is not taken for one that is over");
     }
 }
@@ -144,4 +153,108 @@ fn a_bridge_that_says_nothing_to_a_new_session_is_counted() {
     let mut other = Scene::new(r#""upstream":{"via":"override_host"}"#);
     other.exchange();
     assert!(!other.counted(Counter::Fault(Fault::BridgeSilent)), "the other bridge never speaks");
+}
+
+#[test]
+fn a_slower_answer_to_an_older_cookie_rolls_nothing_back() {
+    let mut scene = Scene::resumed("");
+    scene.later(179);
+    let (slow, _) = scene.request();
+    scene.served_by(B);
+    assert_eq!(scene.exchange(), Cookie::Issued);
+    scene.bridge(false);
+    scene.proxy.served = Some(A.into());
+    scene.later(1);
+    assert_eq!(scene.respond(slow), Cookie::Kept, "a renewal was due, of a copy with the old pin");
+    assert_eq!(scene.pin("app").as_deref(), Some(B));
+}
+
+#[test]
+fn requests_in_parallel_get_one_renewal_and_one_move() {
+    let mut scene = Scene::resumed("");
+    scene.later(180);
+    let requests: Vec<_> = (0..6).map(|_| scene.request().0).collect();
+    let issued = requests.into_iter().map(|request| scene.respond(request)).filter(|cookie| *cookie == Cookie::Issued);
+    assert_eq!(issued.count(), 1, "renewals");
+
+    let requests: Vec<_> = (0..6).map(|_| scene.request().0).collect();
+    scene.served_by(B);
+    let issued = requests.into_iter().map(|request| scene.respond(request)).filter(|cookie| *cookie == Cookie::Issued);
+    assert_eq!(issued.count(), 1, "moves");
+    scene.later(30);
+    scene.served_by(A);
+    assert_eq!(scene.exchange(), Cookie::Issued, "and a second move within the minute is followed");
+}
+
+#[test]
+fn two_clusters_that_are_met_at_once_lose_no_pin_that_was_issued() {
+    let mut scene = Scene::resumed("");
+    scene.proxy.cluster = Some("one");
+    let (one, _) = scene.request();
+    scene.proxy.cluster = Some("two");
+    let (two, _) = scene.request();
+    scene.served_by(B);
+    scene.proxy.cluster = Some("one");
+    assert_eq!(scene.respond(one), Cookie::Issued);
+    scene.proxy.cluster = Some("two");
+    assert_eq!(scene.respond(two), Cookie::Kept);
+    assert_eq!(scene.exchange(), Cookie::Issued, "the next request brings the other pin");
+    assert!(["app", "one", "two"].into_iter().all(|cluster| scene.pin(cluster).is_some()));
+}
+
+#[test]
+fn a_client_that_never_got_the_new_cookie_keeps_a_session_that_is_renewed() {
+    for action in ["", "rotate", "release"] {
+        let mut scene = Scene::resumed("");
+        let held = scene.cookie.clone();
+        if action.is_empty() {
+            scene.served_by(B);
+        } else {
+            scene.says(action);
+        }
+        assert_eq!(scene.exchange(), Cookie::Issued);
+        scene.says_nothing();
+        scene.cookie = held;
+        scene.proxy.served = Some(A.into());
+        scene.bridge(false);
+        for _ in 0..30 {
+            scene.later(100);
+            scene.exchange();
+            assert!(!scene.counted(Counter::Refused(Refusal::ExpiredIdle)), "{action}: it came every 100 s");
+        }
+    }
+}
+
+#[test]
+fn edits_that_the_proxy_did_not_take_are_no_reason_to_move() {
+    let mut scene = Scene::resumed("");
+    let (exchange, _) = scene.request();
+    scene.served_by(B);
+    assert_eq!(scene.respond(exchange.unasked()), Cookie::Kept);
+    assert_eq!(scene.outcome(), Outcome::Failed);
+}
+
+#[test]
+fn a_logout_needs_neither_clock_nor_randomness_nor_readable_headers() {
+    let mut scene = Scene::resumed("");
+    let (exchange, _) = scene.request();
+    scene.says("end");
+    scene.proxy.now = None;
+    scene.proxy.randomness = false;
+    assert_eq!(scene.respond(exchange), Cookie::Cleared);
+    let (unread, _) = scene.affinity.on_request(&mut scene.worker, None, &scene.proxy);
+    assert_eq!(scene.respond(unread), Cookie::Cleared);
+}
+
+#[test]
+fn a_logout_on_a_304_is_remembered() {
+    let mut scene = Scene::resumed("");
+    let (slow, _) = scene.request();
+    scene.proxy.response[0].1 = "304".into();
+    scene.says("end");
+    assert_eq!(scene.exchange(), Cookie::Kept);
+    scene.says_nothing();
+    scene.proxy.response[0].1 = "200".into();
+    scene.served_by(B);
+    assert_eq!(scene.respond(slow), Cookie::Kept);
 }

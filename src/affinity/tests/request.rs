@@ -1,6 +1,7 @@
 //! What a request brings, and what is made of it.
 
 use super::*;
+use crate::token::Protection;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -145,4 +146,72 @@ fn encryption_is_the_config_s_choice_and_both_kinds_are_read() {
     assert!(scene.cookie.as_ref().unwrap().starts_with("m1s.new."));
     scene.affinity.config.cookie.encrypt = true;
     assert_eq!(asked(&scene.request().1).as_deref(), Some(A));
+}
+
+#[test]
+fn of_two_copies_of_one_session_the_higher_generation_wins() {
+    let mut scene = Scene::resumed("");
+    let keyring = scene.affinity.config.keyring.clone();
+    let stale = Session { renewed: UnixTime(T0.0 + 60), ..scene.session() };
+    scene.served_by(B);
+    scene.exchange();
+    scene.later(60);
+    let (stale, moved) = (token::seal(&stale, &keyring, &Protection::Signed), scene.cookie.clone().unwrap());
+    for line in [format!("m={stale}; m={moved}"), format!("m={moved}; m={stale}")] {
+        assert_eq!(asked(&scene.request_with(&headers(&[("cookie", &line)])).1).as_deref(), Some(B), "{line}");
+    }
+}
+
+#[test]
+fn of_two_sessions_the_one_renewed_last_wins_and_the_future_counts_as_now() {
+    let mut scene = Scene::resumed("");
+    scene.later(100);
+    let keyring = scene.affinity.config.keyring.clone();
+    let base = scene.session();
+    let token = |id: u8, created: u64, renewed: u64, generation: u32| {
+        let (created, renewed) = (UnixTime(T0.0 + created), UnixTime(T0.0 + renewed));
+        let session = Session { id: SessionId([id; 16]), created, renewed, generation, ..base.clone() };
+        token::seal(&session, &keyring, &Protection::Signed)
+    };
+    let chosen = |scene: &mut Scene, first: &str, second: &str| {
+        let (_, edits) = scene.request_with(&headers(&[("cookie", &format!("m={first}; m={second}"))]));
+        added(&edits, "x-mooring-session").unwrap()
+    };
+    let (seven, eight) = (SessionId([7; 16]).to_text(), SessionId([8; 16]).to_text());
+    assert_eq!(
+        chosen(&mut scene, &token(7, 0, 50, 9), &token(8, 0, 60, 0)),
+        eight,
+        "renewed later, of a lower generation"
+    );
+    assert_eq!(chosen(&mut scene, &token(7, 0, 100, 0), &token(8, 0, 900, 0)), seven, "as new as can be: the first");
+    assert_eq!(chosen(&mut scene, &token(7, 10, 100, 0), &token(8, 20, 900, 0)), eight, "then what began later");
+}
+
+#[test]
+fn clusters_that_share_hosts_share_a_pin_until_they_have_their_own() {
+    let mut scene = Scene::resumed("");
+    scene.proxy.cluster = Some("third");
+    scene.served_by(B);
+    scene.exchange();
+    scene.proxy.cluster = Some("same hosts as third");
+    assert_eq!(asked(&scene.request().1).as_deref(), Some(B), "the bridge ignores it where it is not there");
+}
+
+#[test]
+fn a_pin_that_is_used_is_not_the_first_to_go() {
+    let clusters = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"];
+    let mut scene = Scene::resumed("");
+    scene.bridge(true);
+    for cluster in clusters {
+        scene.proxy.cluster = Some(cluster);
+        assert_eq!(scene.exchange(), Cookie::Issued);
+    }
+    scene.proxy.cluster = Some("app");
+    scene.bridge(false);
+    scene.later(600);
+    assert_eq!(scene.exchange(), Cookie::Issued, "renewed while it used the oldest pin");
+    scene.bridge(true);
+    scene.proxy.cluster = Some("c8");
+    assert_eq!(scene.exchange(), Cookie::Issued);
+    assert_eq!((scene.pin("app").is_some(), scene.pin("c1").is_some()), (true, false));
 }

@@ -177,3 +177,33 @@ fn the_debug_header_is_one_word() {
     let edits = scene.affinity.on_response(exchange, &mut scene.worker, &scene.proxy);
     assert!(edits.contains(&Edit::Set("x-debug", b"moved".to_vec())));
 }
+
+#[test]
+fn a_persistent_cookie_does_not_outlast_the_session_s_end() {
+    let mut scene = Scene::resumed("");
+    scene.affinity.config.cookie.persistent = true;
+    scene.affinity.config.session.idle = Some(28_800);
+    scene.later(28_000);
+    let (exchange, _) = scene.request();
+    let edits = scene.affinity.on_response(exchange, &mut scene.worker, &scene.proxy);
+    assert!(added(&edits, "set-cookie").unwrap().contains("; Max-Age=800;"));
+}
+
+#[test]
+fn on_the_override_host_bridge_an_upstream_cannot_name_a_host_to_the_client() {
+    let mut scene = Scene::new(r#""upstream":{"via":"override_host"}"#);
+    scene.bridge(true);
+    let (exchange, _) = scene.request();
+    let edits = scene.affinity.on_response(exchange, &mut scene.worker, &scene.proxy);
+    assert!(edits.contains(&Edit::Remove("x-mooring-host")));
+}
+
+#[test]
+fn a_failure_to_issue_is_what_the_debug_header_says() {
+    let mut scene = Scene::resumed(r#""debug_header":"x-debug""#);
+    scene.says("rotate");
+    let (exchange, _) = scene.request();
+    scene.proxy.randomness = false;
+    let edits = scene.affinity.on_response(exchange, &mut scene.worker, &scene.proxy);
+    assert_eq!(added(&edits, "x-debug").as_deref(), Some("failed"));
+}
