@@ -11,7 +11,7 @@ use crate::session::{Session, SessionId};
 use crate::token::{self, Protection};
 use crate::worker::{Freshness, Worker};
 
-/// What the application can say. Of several the greatest counts.
+/// What the application can say, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Action {
     Release,
@@ -89,7 +89,8 @@ impl Affinity {
         }
         // An upstream that echoes what it got must not tell the client its session id. Absent, this costs next to nothing.
         edits.push(Edit::Remove(session_header));
-        let headers = inputs.response_headers().filter(|_| spoken && self.config.app.action_header.enabled);
+        let heeded = spoken && self.config.app.action_header.enabled;
+        let headers = if heeded { inputs.response_headers() } else { None };
         let action = headers.and_then(|headers| Action::read(headers.values(action_header), worker));
         Heard { bridge, action }
     }

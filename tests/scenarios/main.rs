@@ -4,6 +4,7 @@
 
 mod broken_host;
 mod fake;
+mod host_calls;
 #[path = "../shared/mod.rs"]
 mod shared;
 
