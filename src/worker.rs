@@ -1,6 +1,6 @@
 //! What the requests of one worker share. Belongs to the root context; a reload begins with a new one.
 //!
-//! Depends on `clock`, `metrics`, `recent` and `session`. Bounded: less than 1 MiB when every place is taken.
+//! Depends on `clock`, `metrics`, `recent` and `session`. Bounded: less than 2 MiB when every place is taken.
 
 use crate::clock::Monotonic;
 use crate::metrics::{Counter, Counts};
