@@ -39,7 +39,10 @@ enum Origin {
 /// What happens to the client's cookie.
 enum Change {
     Keep,
-    Issue(Session),
+    /// A first cookie.
+    Begin(Session),
+    /// A newer copy of the session that the client has.
+    Update(Session),
     /// A session that takes the place of another.
     Replace(Session, SessionId),
     Clear,
@@ -164,7 +167,7 @@ impl Affinity {
         {
             session.pins.set(Pin { cluster, host });
         }
-        (Outcome::Created, Change::Issue(session))
+        (Outcome::Created, Change::Begin(session))
     }
 
     /// A valid session whose response may change it. `due`: the reason for a new cookie that does not depend on who served.
@@ -180,8 +183,8 @@ impl Affinity {
         if action == Some(Action::Release) {
             let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
             return match (released, due) {
-                (true, _) => (Outcome::Released, Change::Issue(session)),
-                (false, Some(due)) => (due, Change::Issue(session)),
+                (true, _) => (Outcome::Released, Change::Update(session)),
+                (false, Some(due)) => (due, Change::Update(session)),
                 (false, None) => (Outcome::Resumed, Change::Keep),
             };
         }
@@ -193,14 +196,14 @@ impl Affinity {
             return (Outcome::Rotated, Change::Replace(session, old));
         }
         let unchanged = match repin {
-            Repin::Moved => return (Outcome::Moved, Change::Issue(session)),
-            Repin::Pinned => return (Outcome::Pinned, Change::Issue(session)),
+            Repin::Moved => return (Outcome::Moved, Change::Update(session)),
+            Repin::Pinned => return (Outcome::Pinned, Change::Update(session)),
             Repin::Same => Outcome::Resumed,
             Repin::Kept => Outcome::Kept,
             Repin::Ignored => Outcome::PinIgnored,
         };
         match due {
-            Some(due) => (due, Change::Issue(session)),
+            Some(due) => (due, Change::Update(session)),
             None => (unchanged, Change::Keep),
         }
     }
@@ -244,24 +247,22 @@ impl Affinity {
 
     /// Carries out a change. `false` when it could not be.
     fn apply(&self, change: Change, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'_>>) -> bool {
-        let (session, replaced) = match change {
+        let set_cookie = match &change {
             Change::Keep => return true,
-            Change::Clear => (None, None),
-            Change::Issue(session) => (Some(session), None),
-            Change::Replace(session, old) => (Some(session), Some(old)),
-        };
-        let set_cookie = match session {
-            None => self.config.cookie.set_cookie.clear(),
-            Some(session) => {
-                let Some(line) = self.issue(&session, worker, inputs) else { return false };
-                let monotonic = inputs.monotonic().unwrap_or_default();
-                worker.told(session.id, session.generation, monotonic);
-                if let Some(old) = replaced {
-                    worker.over(old, monotonic);
-                }
-                line
+            Change::Clear => Some(self.config.cookie.set_cookie.clear()),
+            Change::Begin(session) | Change::Update(session) | Change::Replace(session, _) => {
+                self.issue(session, worker, inputs)
             }
         };
+        let Some(set_cookie) = set_cookie else { return false };
+        match change {
+            Change::Update(session) => {
+                worker.told(session.id, session.generation, inputs.monotonic().unwrap_or_default());
+            }
+            Change::Replace(_, old) => worker.over(old, inputs.monotonic().unwrap_or_default()),
+            // Nothing older of a new session is about; a logout was noted when it was decided.
+            Change::Keep | Change::Begin(_) | Change::Clear => {}
+        }
         edits.push(Edit::Add("set-cookie", set_cookie.into_bytes()));
         let headers = inputs.response_headers().unwrap_or_default();
         if !cache_control::is_private(headers.values("cache-control")) {

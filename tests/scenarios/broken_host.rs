@@ -24,6 +24,14 @@ const CALLS: [Call; 10] = [
 /// Every status of the ABI, and some that it does not know.
 const STATUSES: [u32; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 255, u32::MAX];
 
+fn configured() -> (FakeHost, RootFilter<FakeHost>) {
+    let host = FakeHost::default();
+    host.state().configuration = plugin(json!({})).to_string().into_bytes();
+    let mut root = RootFilter::new(host.clone());
+    assert!(root.on_configure());
+    (host, root)
+}
+
 #[test]
 fn a_host_call_that_fails_during_a_request_costs_the_client_nothing() {
     for call in CALLS {
@@ -129,10 +137,7 @@ fn an_override_that_the_proxy_did_not_set_is_no_reason_to_move() {
 
 #[test]
 fn what_was_counted_last_is_handed_over_when_the_root_ends() {
-    let host = FakeHost::default();
-    host.state().configuration = plugin(json!({})).to_string().into_bytes();
-    let mut root = RootFilter::new(host.clone());
-    assert!(root.on_configure());
+    let (host, root) = configured();
     let mut filter = root.http_filter();
     filter.on_request_headers();
     filter.on_response_headers();
@@ -143,10 +148,7 @@ fn what_was_counted_last_is_handed_over_when_the_root_ends() {
 
 #[test]
 fn a_stream_that_ends_without_a_response_leaves_its_session_for_the_next_pass() {
-    let host = FakeHost::default();
-    host.state().configuration = plugin(json!({})).to_string().into_bytes();
-    let mut root = RootFilter::new(host.clone());
-    assert!(root.on_configure());
+    let (host, root) = configured();
     let id = |host: &FakeHost| {
         let state = host.state();
         state.request_headers.iter().find(|(name, _)| name == b"x-mooring-session").map(|(_, id)| id.clone())
@@ -163,10 +165,7 @@ fn a_stream_that_ends_without_a_response_leaves_its_session_for_the_next_pass() 
 
 #[test]
 fn trailers_of_both_sides_lose_what_is_internal() {
-    let host = FakeHost::default();
-    host.state().configuration = plugin(json!({})).to_string().into_bytes();
-    let mut root = RootFilter::new(host.clone());
-    assert!(root.on_configure());
+    let (host, root) = configured();
     let lines = ["x-mooring-session", "x-app", "x-mooring-host", "x-mooring-action"];
     let lines: Vec<_> = lines.into_iter().map(|name| (name.as_bytes().to_vec(), b"v".to_vec())).collect();
     host.state().request_trailers = lines.clone();

@@ -258,3 +258,18 @@ fn a_logout_on_a_304_is_remembered() {
     scene.served_by(B);
     assert_eq!(scene.respond(slow), Cookie::Kept);
 }
+
+#[test]
+fn a_flood_of_new_clients_does_not_make_a_worker_forget_a_logout() {
+    let mut scene = Scene::resumed("");
+    let (slow, _) = scene.request();
+    scene.says("end");
+    assert_eq!(scene.exchange(), Cookie::Cleared);
+    scene.says_nothing();
+    for _ in 0..10_000 {
+        scene.cookie = None;
+        assert_eq!(scene.exchange(), Cookie::Issued);
+    }
+    scene.served_by(B);
+    assert_eq!(scene.respond(slow), Cookie::Kept);
+}
