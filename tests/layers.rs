@@ -42,10 +42,11 @@ fn sources() -> Vec<(PathBuf, String)> {
     files
 }
 
-/// The top-level module that a file belongs to; `None` for `lib.rs`.
+/// The top-level module of the library that a file belongs to; `None` for `lib.rs`, and for programs: these stand outside the layers,
+/// and no module can name them.
 fn module(path: &Path) -> Option<String> {
     let first = path.iter().next().expect("a name").to_string_lossy().replace(".rs", "");
-    (first != "lib").then_some(first)
+    (first != "lib" && first != "bin").then_some(first)
 }
 
 fn layer(module: &str) -> usize {

@@ -1,0 +1,2 @@
+//! x
+#![cfg(not(target_family = "wasm"))]
