@@ -1,6 +1,6 @@
 # What people and CI run. Every target is a script in scripts/, which installs what it needs.
 .DEFAULT_GOAL := help
-steps := fmt lint unit wasm-test size validate envoy-test
+steps := fmt lint unit store-test wasm-test size validate envoy-test
 .PHONY: help wasm run demo test clean $(steps)
 
 help: ## show this list
@@ -20,7 +20,8 @@ test: ## run everything that CI runs
 
 fmt: ## check the formatting (cargo fmt puts it right)
 lint: ## run clippy; a warning is an error
-unit: ## run the native tests, without Envoy
+unit: ## run the native tests, without Envoy and Redis
+store-test: ## run the session store's tests, over real Redis
 wasm-test: ## run the core's unit tests as wasm, in Node
 size: ## hold the plugin against its size budget
 validate: ## check the configs in envoy/ with Envoy and Compose

@@ -1,2 +1,19 @@
-//! x
+//! The session store as a process, in memory and over real Redis in all its forms. `make store-test` runs it.
 #![cfg(not(target_family = "wasm"))]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod contract;
+mod faults;
+mod http;
+mod races;
+#[allow(dead_code)]
+#[path = "../servers/mod.rs"]
+mod servers;
+mod stage;
+mod startup;

@@ -1,0 +1,97 @@
+//! Real servers for tests: Redis in its forms, the session store, and certificates for TLS. Each listens on free ports of 127.0.0.1,
+//! keeps its files in a folder of its own, and is gone when it is dropped.
+//!
+//! Nothing here depends on a particular test; `#[path]` brings it into each that wants it.
+
+pub mod certs;
+pub mod redis;
+pub mod store;
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Asks `probe` again and again until it answers.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    #[allow(clippy::disallowed_methods)]
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(begun.elapsed() < WAIT, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A program: its path from the environment, or what `scripts/tools` prints.
+#[allow(clippy::disallowed_methods)]
+fn tool(variable: &str, name: &str) -> PathBuf {
+    if let Ok(path) = std::env::var(variable) {
+        return root().join(path);
+    }
+    let mut script = Command::new(root().join("scripts/tools"));
+    let output = script.arg(name).stderr(Stdio::inherit()).output().expect("scripts/tools");
+    assert!(output.status.success(), "scripts/tools {name} failed");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+/// A process of ours, killed when dropped.
+struct Process(Child);
+
+impl Process {
+    fn spawn(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a process")
+    }
+
+    /// Waits for its end.
+    fn wait(&mut self) -> ExitStatus {
+        eventually("a process to end", || self.ended())
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    /// Sends a signal, for instance `STOP`.
+    fn signal(&self, name: &str) {
+        let done = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.0.id())).status();
+        assert!(done.expect("sh").success(), "no process to send {name} to");
+    }
+
+    /// The first line of its standard output, or all of it where it ends before.
+    fn first_line(&mut self) -> String {
+        let output = self.0.stdout.as_mut().expect("its output");
+        let mut line = Vec::new();
+        while let Some(Ok(byte)) = output.bytes().next().filter(|byte| !matches!(byte, Ok(b'\n'))) {
+            line.push(byte);
+        }
+        String::from_utf8_lossy(&line).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

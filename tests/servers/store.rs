@@ -1,0 +1,120 @@
+//! The session store, as a process.
+
+use super::Process;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use tempfile::TempDir;
+
+/// Where the program is: built with the test, or named by the environment.
+#[allow(clippy::disallowed_methods)]
+pub fn program() -> PathBuf {
+    let built = option_env!("CARGO_BIN_EXE_mooring-store").map(PathBuf::from);
+    built.or_else(|| std::env::var("MOORING_STORE_PROGRAM").ok().map(|path| super::root().join(path))).expect(
+        "MOORING_STORE_PROGRAM: where mooring-store is (cargo build --features store-server --bin mooring-store)",
+    )
+}
+
+/// A command that runs the program, with none of its variables in the environment.
+#[allow(clippy::disallowed_methods)]
+pub fn command() -> Command {
+    let mut command = Command::new(program());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MOORING_STORE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running session store.
+pub struct Store {
+    process: Process,
+    folder: TempDir,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// Where it listens, for instance `127.0.0.1:40123`. It stays the same when it is restarted.
+    pub address: String,
+}
+
+impl Store {
+    /// Starts a store with these arguments, on a free port.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::with(arguments, &[])
+    }
+
+    /// Starts a store with these arguments and variables.
+    pub fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let environment: Vec<_> =
+            environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let (process, address) = launch("127.0.0.1:0", &folder, &arguments, &environment);
+        Self { process, folder, arguments, environment, address }
+    }
+
+    /// A URL of it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again at the address that it had.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        (self.process, self.address) = launch(&self.address, &self.folder, &self.arguments, &self.environment);
+    }
+
+    /// Stops it without ending it: connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.process.signal("TERM");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("The store's log:\n{}", self.log());
+        }
+    }
+}
+
+fn launch(listen: &str, folder: &TempDir, arguments: &[String], environment: &[(String, String)]) -> (Process, String) {
+    let log = File::options().create(true).append(true).open(folder.path().join("log")).expect("a log");
+    let mut command = command();
+    command.args(["--listen", listen]).args(arguments).envs(environment.iter().cloned());
+    let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(log));
+    let line = process.first_line();
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("the store said {line:?}:\n{}", log()));
+    (process, address.to_owned())
+}
