@@ -7,7 +7,7 @@ pub mod certs;
 pub mod redis;
 pub mod store;
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -79,14 +79,12 @@ impl Process {
         assert!(done.expect("sh").success(), "no process to send {name} to");
     }
 
-    /// The first line of its standard output, or all of it where it ends before.
+    /// The first line of its standard output; empty where it ends without one.
     fn first_line(&mut self) -> String {
-        let output = self.0.stdout.as_mut().expect("its output");
-        let mut line = Vec::new();
-        while let Some(Ok(byte)) = output.bytes().next().filter(|byte| !matches!(byte, Ok(b'\n'))) {
-            line.push(byte);
-        }
-        String::from_utf8_lossy(&line).into_owned()
+        let mut line = String::new();
+        let output = self.0.stdout.take().expect("its output");
+        BufReader::new(output).read_line(&mut line).expect("text");
+        line.trim_end().to_owned()
     }
 }
 

@@ -346,7 +346,7 @@ fn sentinel(primary: u16, password: Option<&str>) -> Sentinel {
         let mut command = Command::new(&*PROGRAM);
         command.current_dir(folder.path()).arg(&config).arg("--sentinel");
         let process = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        let mut sentinel = Sentinel { process: process, _folder: folder, port };
+        let mut sentinel = Sentinel { process, _folder: folder, port };
         let answers = eventually("a Sentinel to answer", || {
             if sentinel.process.ended().is_some() {
                 return Some(false);
