@@ -228,6 +228,7 @@ impl RedisCluster {
 }
 
 fn cluster_node() -> Redis {
+    // A primary that is silent for a second is replaced, and the slots of the others are served meanwhile.
     let options = [
         "--cluster-enabled",
         "yes",
@@ -235,6 +236,8 @@ fn cluster_node() -> Redis {
         "nodes.conf",
         "--cluster-node-timeout",
         "1000",
+        "--cluster-require-full-coverage",
+        "no",
         "--cluster-replica-validity-factor",
         "0",
         "--repl-diskless-sync-delay",

@@ -217,3 +217,25 @@ fn a_cluster_that_hangs_or_dies_whole_is_ridden_out() {
     lookup_becomes(&store, "k", 404);
     store.wait_until_ready();
 }
+
+#[test]
+fn a_cluster_whose_primary_hangs_serves_the_others_meanwhile() {
+    let cluster = RedisCluster::with_replicas();
+    let urls = cluster.urls();
+    let mut arguments = vec!["--redis-mode", "cluster", "--request-timeout", TIMEOUT];
+    urls.iter().take(3).for_each(|url| arguments.extend(["--redis", url]));
+    let store = Peer::new(Store::start(&arguments));
+    store.wait_until_ready();
+    let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
+    keys.iter().for_each(|key| assert_eq!(store.create(key, "v", 60).status, 201));
+    let hung = cluster.primary_of("k0");
+    let others: Vec<&String> = keys.iter().filter(|key| cluster.primary_of(key) != hung).collect();
+    cluster.nodes[hung].pause();
+    lookup_becomes(&store, "k0", 503);
+    eventually("the replica to serve", || {
+        others.iter().for_each(|key| assert_eq!(in_time(|| store.lookup(key).status), 200));
+        (in_time(|| store.lookup("k0").status) == 200).then_some(())
+    });
+    cluster.nodes[hung].resume();
+    keys.iter().for_each(|key| assert_eq!(in_time(|| store.lookup(key).status), 200));
+}

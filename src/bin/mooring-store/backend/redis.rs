@@ -19,10 +19,11 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisFuture, ServerErrorKind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 /// Between two questions to a Redis that answers.
@@ -228,12 +229,20 @@ struct State {
     unready: Option<Failure>,
 }
 
+/// What requests tell the keeper.
+#[derive(Default)]
+struct Trouble {
+    /// Something went wrong.
+    noticed: Notify,
+    /// A request was not answered in time.
+    timed_out: AtomicBool,
+}
+
 /// The backend.
 #[derive(Clone)]
 pub struct Redis {
     state: watch::Receiver<State>,
-    /// Wakes the keeper: something went wrong.
-    trouble: Arc<Notify>,
+    trouble: Arc<Trouble>,
     request_timeout: Duration,
     metrics: Metrics,
 }
@@ -242,7 +251,7 @@ impl Redis {
     /// Begins to connect. Must be called within a runtime. Each question to Redis gets `request_timeout`.
     pub fn new(target: Target, request_timeout: Duration, metrics: Metrics) -> Self {
         let (sender, state) = watch::channel(State { connection: None, unready: Some(Failure::Unreachable) });
-        let trouble = Arc::new(Notify::new());
+        let trouble = Arc::new(Trouble::default());
         let keeper = Keeper {
             target,
             request_timeout,
@@ -268,7 +277,10 @@ impl Redis {
         };
         if let Err(reason) = answer {
             self.metrics.redis_failed(reason);
-            self.trouble.notify_one();
+            if reason == Failure::Timeout {
+                self.trouble.timed_out.store(true, Ordering::Relaxed);
+            }
+            self.trouble.noticed.notify_one();
         }
         answer
     }
@@ -301,7 +313,7 @@ struct Keeper {
     target: Target,
     request_timeout: Duration,
     state: watch::Sender<State>,
-    trouble: Arc<Notify>,
+    trouble: Arc<Trouble>,
     metrics: Metrics,
     /// What was logged last: that Redis answers, or why not.
     said: Option<Result<(), Failure>>,
@@ -337,16 +349,16 @@ impl Keeper {
         timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Lends the connection to requests until it fails a probe, and says for how long that was.
+    /// Lends a connection to requests until it fails a probe, and says for how long that was.
     async fn keep(&mut self, mut connection: Connection) -> Duration {
-        let began = tokio::time::Instant::now();
+        let (began, mut looked) = (Instant::now(), Instant::now());
         self.state.send_replace(State { connection: Some(connection.clone()), unready: None });
         self.metrics.redis_answers(true);
         self.say(Ok(()), "");
         loop {
             tokio::select! {
                 () = sleep(PROBE_INTERVAL) => {}
-                () = self.trouble.notified() => sleep(PROBE_PAUSE).await,
+                () = self.trouble.noticed.notified() => sleep(PROBE_PAUSE).await,
             }
             if self.state.is_closed() {
                 return began.elapsed();
@@ -355,6 +367,18 @@ impl Keeper {
             if let Err(error) = probe {
                 self.unready(&error);
                 return began.elapsed();
+            }
+            // A server of a Cluster that hangs never says that another has its place, and the library waits for it for ever: ask the
+            // others anew. Meanwhile the connection serves those sessions that it can.
+            if matches!(connection, Connection::Cluster(_))
+                && looked.elapsed() >= PROBE_INTERVAL
+                && self.trouble.timed_out.swap(false, Ordering::Relaxed)
+            {
+                if let Ok(fresh) = self.connect().await {
+                    connection = fresh;
+                    self.state.send_replace(State { connection: Some(connection.clone()), unready: None });
+                }
+                looked = Instant::now();
             }
         }
     }
