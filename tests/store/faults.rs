@@ -109,6 +109,22 @@ fn a_wrong_password_is_told_in_one_word_and_never_shown() {
 }
 
 #[test]
+fn a_user_who_may_not_run_scripts_is_told_once() {
+    let stage = Stage::over(Engine::redis());
+    let Engine::Redis(redis) = &stage.engine else { panic!() };
+    redis.ask::<()>(&["ACL", "SETUSER", "reader", "on", ">pw", "~*", "+get", "+ping"]).unwrap();
+    let url = format!("redis://reader:pw@127.0.0.1:{}", redis.port);
+    let store = Peer::new(Store::start(&["--redis", &url]));
+    store.wait_until_ready();
+    for _ in 0..3 {
+        assert_eq!(store.lookup("k").status, 404);
+        assert_eq!(store.create("k", "v", 60).status, 503);
+        eventually("the reason", || store.store.log().contains("reason=auth").then_some(()));
+    }
+    assert_eq!(store.store.log().matches("did not do every command").count(), 1);
+}
+
+#[test]
 fn redis_is_reached_over_tls_with_a_password_from_a_file() {
     let certificates = Certificates::new();
     let redis = Redis::with_tls(&certificates, "a password");

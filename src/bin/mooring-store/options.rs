@@ -321,6 +321,8 @@ impl Options {
                 let mut builder =
                     SentinelClientBuilder::new(sentinels, name, SentinelServerType::Master).map_err(refused)?;
                 if let Some(at_sentinels) = nodes.first().map(ConnectionInfo::redis_settings) {
+                    // Sentinels have no databases: this is the one of the server that they name.
+                    builder = builder.set_client_to_redis_db(at_sentinels.db());
                     if let Some(username) = at_sentinels.username() {
                         builder = builder.set_client_to_sentinel_username(username);
                     }

@@ -48,16 +48,22 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let permits = Arc::new(Semaphore::new(self.max_connections));
         let (drain, draining) = watch::channel(());
-        let mut stop = pin!(stop);
+        let (mut stop, mut failing) = (pin!(stop), false);
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
                 accepted = listener.accept() => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    failing = false;
+                    stream
+                }
                 Err(error) => {
-                    warn!(%error, "cannot accept a connection");
+                    if !failing {
+                        warn!(%error, "cannot accept a connection");
+                    }
+                    failing = true;
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

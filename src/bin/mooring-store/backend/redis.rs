@@ -20,7 +20,7 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInf
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisFuture, ServerErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -36,8 +36,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one server to accept a connection.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// A key that no session has, to try with whether Redis takes writes: to remove what is not there changes nothing.
-const PROBE_KEY: &str = "mooring-store:probe";
+/// A key that no session can have, to try with whether Redis takes writes: to remove what is not there changes nothing.
+const PROBE_KEY: &str = "mooring-store/probe";
 
 /// A script, sent by its SHA-1, and whole to a server that does not know it yet.
 struct Script {
@@ -236,6 +236,8 @@ struct Trouble {
     noticed: Notify,
     /// A request was not answered in time.
     timed_out: AtomicBool,
+    /// Why the last request failed.
+    reason: Mutex<Option<Failure>>,
 }
 
 /// The backend.
@@ -259,6 +261,7 @@ impl Redis {
             trouble: trouble.clone(),
             metrics: metrics.clone(),
             said: None,
+            complained: None,
         };
         tokio::spawn(keeper.run());
         Self { state, trouble, request_timeout, metrics }
@@ -280,6 +283,7 @@ impl Redis {
             if reason == Failure::Timeout {
                 self.trouble.timed_out.store(true, Ordering::Relaxed);
             }
+            *self.trouble.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
             self.trouble.noticed.notify_one();
         }
         answer
@@ -317,6 +321,8 @@ struct Keeper {
     metrics: Metrics,
     /// What was logged last: that Redis answers, or why not.
     said: Option<Result<(), Failure>>,
+    /// Why commands fail although Redis answers, as it was logged last.
+    complained: Option<Failure>,
 }
 
 impl Keeper {
@@ -368,6 +374,7 @@ impl Keeper {
                 self.unready(&error);
                 return began.elapsed();
             }
+            self.complain();
             // A server of a Cluster that hangs never says that another has its place, and the library waits for it for ever: ask the
             // others anew. Meanwhile the connection serves those sessions that it can.
             if matches!(connection, Connection::Cluster(_))
@@ -390,10 +397,20 @@ impl Keeper {
         self.say(Err(reason), &error.to_string());
     }
 
+    /// Logs why requests fail although Redis answers, if that is news: a command that it forbids, say.
+    fn complain(&mut self) {
+        let reason = self.trouble.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reason) = reason.filter(|reason| self.complained != Some(*reason)) {
+            self.complained = Some(reason);
+            warn!(%reason, "Redis answers, but did not do every command");
+        }
+    }
+
     /// Logs how Redis is doing, if that is news.
     fn say(&mut self, state: Result<(), Failure>, error: &str) {
         if self.said != Some(state) {
             self.said = Some(state);
+            self.complained = None;
             match state {
                 Ok(()) => info!("Redis answers"),
                 Err(reason) => warn!(%reason, error, "Redis cannot serve; trying until it can"),
