@@ -25,7 +25,6 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The bearer tokens that are accepted, as digests: comparing these takes no longer for a token that is nearly right.
-#[derive(Clone)]
 pub struct Tokens(Vec<[u8; 32]>);
 
 impl Tokens {
@@ -53,7 +52,6 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 }
 
 /// What the handlers share.
-#[derive(Clone)]
 pub struct App<B> {
     /// Where sessions are kept.
     pub backend: B,
@@ -67,6 +65,7 @@ pub struct App<B> {
 
 /// All endpoints.
 pub fn router<B: Backend>(app: App<B>) -> Router {
+    let app = Arc::new(app);
     let sessions = Router::new()
         .route("/v1/sessions/{key}", get(lookup::<B>).put(put::<B>).delete(revoke::<B>))
         .route("/v1/sessions/{key}/touch", post(touch::<B>))
@@ -173,7 +172,7 @@ fn tag(response: &mut Response, etag: &ETag) {
 const REVOKED: Refusal = Refusal(StatusCode::GONE, "the session was revoked");
 const MISSING: Refusal = Refusal(StatusCode::NOT_FOUND, "no such session");
 
-async fn lookup<B: Backend>(State(app): State<App<B>>, key: Key) -> Result<Response, Unserved> {
+async fn lookup<B: Backend>(State(app): State<Arc<App<B>>>, key: Key) -> Result<Response, Unserved> {
     Ok(match app.backend.lookup(&key).await? {
         Lookup::Found(value) => shown(StatusCode::OK, value),
         Lookup::Revoked => REVOKED.into_response(),
@@ -181,7 +180,7 @@ async fn lookup<B: Backend>(State(app): State<App<B>>, key: Key) -> Result<Respo
     })
 }
 
-async fn put<B: Backend>(State(app): State<App<B>>, key: Key, request: Request) -> Result<Response, Unserved> {
+async fn put<B: Backend>(State(app): State<Arc<App<B>>>, key: Key, request: Request) -> Result<Response, Unserved> {
     let ttl = Ttl::parse(request.headers())?;
     let condition = Condition::parse(request.headers())?;
     let value = body(request).await?;
@@ -201,7 +200,7 @@ async fn put<B: Backend>(State(app): State<App<B>>, key: Key, request: Request) 
     })
 }
 
-async fn touch<B: Backend>(State(app): State<App<B>>, key: Key, headers: HeaderMap) -> Result<Response, Unserved> {
+async fn touch<B: Backend>(State(app): State<Arc<App<B>>>, key: Key, headers: HeaderMap) -> Result<Response, Unserved> {
     let ttl = Ttl::parse(&headers)?;
     Ok(match app.backend.touch(&key, ttl).await? {
         Touch::Done => StatusCode::NO_CONTENT.into_response(),
@@ -210,7 +209,11 @@ async fn touch<B: Backend>(State(app): State<App<B>>, key: Key, headers: HeaderM
     })
 }
 
-async fn revoke<B: Backend>(State(app): State<App<B>>, key: Key, headers: HeaderMap) -> Result<StatusCode, Unserved> {
+async fn revoke<B: Backend>(
+    State(app): State<Arc<App<B>>>,
+    key: Key,
+    headers: HeaderMap,
+) -> Result<StatusCode, Unserved> {
     let ttl = Ttl::parse(&headers)?;
     // On a task of its own: a logout is not lost because the client that asked for it did not wait.
     let revoked = tokio::spawn(async move { app.backend.revoke(&key, ttl).await });
@@ -231,7 +234,7 @@ async fn body(request: Request) -> Result<Value, Refusal> {
 }
 
 /// Lets those in who have a token, where tokens are configured.
-async fn authorize<B: Backend>(State(app): State<App<B>>, request: Request, next: Next) -> Response {
+async fn authorize<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
     if app.tokens.accept(request.headers()) {
         return next.run(request).await;
     }
@@ -241,7 +244,7 @@ async fn authorize<B: Backend>(State(app): State<App<B>>, request: Request, next
 }
 
 /// Counts a request of the contract.
-async fn measure<B: Backend>(State(app): State<App<B>>, request: Request, next: Next) -> Response {
+async fn measure<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
     let operation = operation(request.method(), request.headers());
     let began = Instant::now();
     let response = next.run(request).await;
@@ -262,7 +265,7 @@ fn operation(method: &Method, headers: &HeaderMap) -> Operation {
     }
 }
 
-async fn ready<B: Backend>(State(app): State<App<B>>) -> Response {
+async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     let reason = match app.backend.unready() {
         _ if app.draining.load(Ordering::Relaxed) => "draining",
         Some(failure) => failure.word(),
@@ -271,7 +274,7 @@ async fn ready<B: Backend>(State(app): State<App<B>>) -> Response {
     text(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
-async fn metrics<B: Backend>(State(app): State<App<B>>) -> Response {
+async fn metrics<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
     ([(CONTENT_TYPE, METRICS_TEXT)], app.metrics.text()).into_response()
 }
 
