@@ -1,12 +1,16 @@
 //! The decisions: which host a request asks for, and what its response does to the session.
 //!
 //! One [`Exchange`] a request: [`Affinity::on_request`] makes it, [`Affinity::on_response`] consumes it. Both return the header edits
-//! that the shell applies. Nothing here names the proxy; time, randomness and what the proxy knows come in through [`Inputs`].
+//! that the shell applies. With a session store either may have to wait: [`Affinity::on_found`] and [`Affinity::on_written`] go on.
+//! Nothing here names the proxy; time, randomness and what the proxy knows come in through [`Inputs`].
 //! `docs/how-it-works.md` tells the whole story.
 
 mod carried;
 mod request;
 mod response;
+
+pub use request::{Request, Waiting};
+pub use response::{Held, Response};
 
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::Config;
@@ -15,6 +19,7 @@ use crate::keyring::KeyAge;
 use crate::pin::{ClusterId, HostAddr};
 use crate::session::{Session, SessionId};
 use crate::worker::Sequence;
+use std::rc::Rc;
 
 /// Time, randomness, and what the proxy knows of one request. Asked only when a decision needs it: most answers cost a host call.
 /// `None` also stands for an answer that the proxy could not give; the implementation counts that.
@@ -55,7 +60,7 @@ pub enum Edit<'a> {
 /// Decides for one configuration.
 #[derive(Debug)]
 pub struct Affinity {
-    config: Config,
+    config: Rc<Config>,
 }
 
 /// What is known of a request between its headers and those of its response.
@@ -74,11 +79,23 @@ enum Standing {
     /// None that is valid. The id is the one that its new session gets.
     Fresh(SessionId),
     /// A valid one.
-    Resumed(Session, KeyAge),
+    Resumed(Resumed),
+    /// A valid one, of which the store could not be asked, and which the operator does not want to be trusted then.
+    Unconfirmed(Session),
     /// Not known, for a failure of ours: whatever cookie the client has stays as it is.
     Unknown,
     /// None, and none is to begin: the cookie does not belong to this path, so the client would not send it again.
     Elsewhere,
+}
+
+/// A valid session, as a request goes on with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Resumed {
+    session: Session,
+    /// Of the key of its token.
+    age: KeyAge,
+    /// The generation of the client's copy, where the store's is another.
+    behind: Option<u32>,
 }
 
 /// What the bridge was asked for.
@@ -99,7 +116,7 @@ impl Exchange {
 
 impl Affinity {
     /// Decisions by `config`.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Rc<Config>) -> Self {
         Self { config }
     }
 
@@ -116,7 +133,7 @@ impl Affinity {
 
     /// Headers that are between filter, bridge and application. Clients neither send nor get them.
     pub fn internal_headers(&self) -> [&str; 3] {
-        let Config { upstream, app, .. } = &self.config;
+        let Config { upstream, app, .. } = &*self.config;
         [&upstream.header, &app.action_header.name, &app.session_header.name].map(|name| name.as_str())
     }
 }

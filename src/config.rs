@@ -7,17 +7,18 @@ mod duration;
 mod error;
 mod fields;
 mod header_name;
-mod json;
 mod keys;
+mod store;
 
 pub use cookie::Cookie;
 pub use error::{ConfigError, ConfigErrors};
 pub use header_name::HeaderName;
+pub use store::{Create, OnError, OnMissing, Store, Write};
 
+use crate::json::Json;
 use crate::keyring::{Keyring, MAX_SCOPE};
 use crate::session::Timeouts;
 use fields::{Field, Object, Report};
-use json::Json;
 use std::time::Duration;
 
 /// Looks up an environment variable of the Wasm VM.
@@ -36,6 +37,8 @@ pub struct Config {
     pub session: Timeouts,
     /// How the host is named to Envoy.
     pub upstream: Upstream,
+    /// The session store. `None`: sessions live in the cookie alone.
+    pub store: Option<Store>,
     /// What a worker remembers of sessions that the store knows.
     pub cache: Cache,
     /// How the application speaks with the filter.
@@ -139,9 +142,11 @@ fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
     let cache = read_cache(&config);
     let app = read_app(&config);
     let debug_header = config.read_nullable("debug_header", None, |field| read_header(&field));
-    if let Some(store) = config.get("store").filter(|field| !field.is_null()) {
-        store.error::<()>(
-            "is not supported yet; accepted is a config without it: sessions then live in the cookie alone",
+    let store = config.read_nullable("store", None, |field| store::read(&field, environment));
+    if let (Some(Some(_)), Some(Timeouts { absolute: None, .. })) = (&store, &session) {
+        config.report().error(
+            "session.absolute_timeout",
+            "is off, and a store must know when it may forget a session; accepted is 1s or longer".into(),
         );
     }
     check_distinct(&config, upstream.as_ref(), app.as_ref(), debug_header.as_ref());
@@ -154,6 +159,7 @@ fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
         cookie,
         session: session?,
         upstream: upstream?,
+        store: store?,
         cache: cache?,
         app: app?,
         debug_header: debug_header?,
@@ -196,7 +202,7 @@ fn read_upstream(config: &Object<'_>) -> Option<Upstream> {
 
 fn read_cache(config: &Object<'_>) -> Option<Cache> {
     let cache = config.section("cache", &["entries", "ttl"])?;
-    let entries = cache.read("entries", 10_000, |field| field.whole(1..=10_000_000));
+    let entries = cache.read("entries", 10_000, |field| field.whole(1..=1_000_000));
     let ttl = cache.read("ttl", Duration::from_secs(30), |field| {
         field.duration(Duration::from_millis(100), Duration::from_secs(60 * 60))
     });

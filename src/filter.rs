@@ -1,52 +1,94 @@
-//! Root and HTTP contexts without the SDK: callbacks become calls of the core, and its edits become host calls. Decides nothing.
+//! The proxy's contexts: callbacks become calls of the core, and what it decides becomes host calls. Decides nothing.
 
-use crate::affinity::{Affinity, Edit, Exchange, Inputs};
+mod streams;
+
+use crate::affinity::{Affinity, Edit, Exchange, Held, Inputs, Request, Response, Waiting};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::Config;
 use crate::headers::Headers;
-use crate::host::{CounterId, Host, Map, Status};
-use crate::metrics::{Counter, Fault};
+use crate::host::{ContextId, CounterId, Host, Map, Side, Status};
+use crate::metrics::{Counter, Fault, Outcome};
 use crate::session::SessionId;
+use crate::store::{Answer, MAX_ANSWER};
+use crate::store_client::{CallId, News, StreamId, Wake};
 use crate::worker::Worker;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::rc::Rc;
+use streams::Streams;
 
-/// How often counts are handed to the proxy, in milliseconds.
+/// How often the proxy calls, in milliseconds: to be handed what was counted, and for what is overdue.
 const TICK: u32 = 1000;
+
+/// What a callback asks of the proxy (`proxy_action_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Action {
+    /// To go on.
+    Continue = 0,
+    /// To hold the stream until it is resumed, or answered.
+    Pause = 1,
+}
 
 /// One configuration at work on one worker.
 struct Plugin {
     affinity: Affinity,
     carried_name: String,
-    worker: RefCell<Worker>,
+    worker: Worker,
     counters: Vec<(Counter, CounterId)>,
 }
 
-impl Plugin {
-    /// Runs `job` on what the worker's requests share. Callbacks do not nest, so it is never in use; if it were, `None`.
-    fn with_worker<T>(&self, job: impl FnOnce(&mut Worker) -> T) -> Option<T> {
-        self.worker.try_borrow_mut().ok().map(|mut worker| job(&mut worker))
-    }
+/// One request and its response.
+struct Stream {
+    root: ContextId,
+    phase: Phase,
 }
 
-/// The root context: one for each configuration and worker.
-pub struct RootFilter<H> {
+/// How far a stream has come.
+enum Phase {
+    Request,
+    /// The request is paused.
+    Waiting(Box<Waiting>),
+    Response(Exchange),
+    /// The response is paused. Its headers have come.
+    Held(Box<Held>),
+    Over,
+}
+
+/// Every context of a VM. Several configurations, old and new, live side by side: each root has its own state, and its own streams.
+pub struct Contexts<H> {
     host: H,
-    plugin: Option<Rc<Plugin>>,
+    /// `None`: not configured, or refused; its requests pass untouched.
+    roots: Vec<(ContextId, Option<Plugin>)>,
+    streams: Streams,
 }
 
-impl<H: Host + Clone> RootFilter<H> {
-    /// A root that is not configured yet: its requests pass untouched.
-    pub fn new(host: H) -> Self {
-        Self { host, plugin: None }
+impl<H: Host> Contexts<H> {
+    /// No context yet.
+    pub const fn new(host: H) -> Self {
+        Self { host, roots: Vec::new(), streams: Streams::new() }
+    }
+
+    /// A root: one for each configuration and worker.
+    pub fn on_root_create(&mut self, id: ContextId) {
+        if !self.roots.iter().any(|(root, _)| *root == id) {
+            self.roots.push((id, None));
+        }
+    }
+
+    /// A stream of a root's.
+    pub fn on_stream_create(&mut self, id: StreamId, root: ContextId) {
+        self.streams.insert(id, Stream { root, phase: Phase::Request });
     }
 
     /// Takes the plugin's configuration. `false` when it is refused, which is logged; nothing has changed then.
-    pub fn on_configure(&mut self) -> bool {
+    pub fn on_configure(&mut self, root: ContextId) -> bool {
         match self.configure() {
-            Ok(plugin) => {
-                self.plugin = Some(Rc::new(plugin));
-                true
+            Ok(configured) => {
+                let plugin = self.roots.iter_mut().find(|(id, _)| *id == root).map(|(_, plugin)| plugin);
+                plugin.is_some_and(|plugin| {
+                    *plugin = Some(configured);
+                    true
+                })
             }
             Err(message) => {
                 self.host.log_error(&message);
@@ -59,7 +101,8 @@ impl<H: Host + Clone> RootFilter<H> {
         let failed = |what: &str, status: Status| format!("mooring: the proxy cannot {what} ({status})");
         let json = self.host.plugin_configuration().map_err(|status| failed("give the configuration", status))?;
         let config = Config::parse(&json, &|name| self.host.environment_variable(name)).map_err(|e| e.to_string())?;
-        let affinity = Affinity::new(config);
+        let config = Rc::new(config);
+        let affinity = Affinity::new(Rc::clone(&config));
         let carried_name = affinity.carried_name();
         self.host.declare_request_property(&carried_name).map_err(|status| failed("declare a property", status))?;
         let mut counters = Vec::new();
@@ -68,14 +111,26 @@ impl<H: Host + Clone> RootFilter<H> {
             counters.push((counter, id));
         }
         self.host.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
-        Ok(Plugin { affinity, carried_name, worker: RefCell::default(), counters })
+        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), counters })
     }
 
-    /// Hands what was counted to the proxy.
-    pub fn on_tick(&self) {
-        let Some(plugin) = &self.plugin else { return };
-        let counts = plugin.with_worker(|worker| worker.counts.take());
-        for (counter, count) in counts.unwrap_or_default() {
+    /// A second has passed: gives up what is overdue, and hands what was counted to the proxy.
+    pub fn on_tick(&mut self, root: ContextId) {
+        let Self { host, roots, .. } = self;
+        let Some(plugin) = configured(roots, root) else { return };
+        let mut wakes = Vec::new();
+        if let Some(store) = &mut plugin.worker.store
+            && let Ok(now) = host.monotonic()
+        {
+            wakes = store.on_tick(now, &mut plugin.worker.counts);
+        }
+        self.deliver(root, None, wakes);
+        self.hand_over_counts(root);
+    }
+
+    fn hand_over_counts(&mut self, root: ContextId) {
+        let Some(plugin) = configured(&mut self.roots, root) else { return };
+        for (counter, count) in plugin.worker.counts.take() {
             if let Some((_, id)) = plugin.counters.iter().find(|(known, _)| *known == counter) {
                 // Lost where the proxy refuses: there is nowhere left to count it.
                 let _ = self.host.add_to_counter(*id, count);
@@ -83,92 +138,233 @@ impl<H: Host + Clone> RootFilter<H> {
         }
     }
 
-    /// The root ends: what was counted since the last tick is handed over.
-    pub fn on_done(&self) {
-        self.on_tick();
-    }
-
-    /// A context for one more request.
-    pub fn http_filter(&self) -> HttpFilter<H> {
-        HttpFilter { host: self.host.clone(), plugin: self.plugin.clone(), phase: Phase::Request }
-    }
-}
-
-/// How far a stream has come.
-enum Phase {
-    Request,
-    Response(Exchange),
-    Over,
-}
-
-/// The HTTP context: one for each stream.
-pub struct HttpFilter<H> {
-    host: H,
-    plugin: Option<Rc<Plugin>>,
-    phase: Phase,
-}
-
-impl<H: Host> HttpFilter<H> {
     /// The request's headers are there.
-    pub fn on_request_headers(&mut self) {
-        let Some(plugin) = self.plugin.clone() else { return };
-        let inputs = HostInputs::new(&self.host, &plugin);
-        let headers = inputs.known(self.host.headers(Map::RequestHeaders));
-        let decided = plugin.with_worker(|worker| plugin.affinity.on_request(worker, headers.as_ref(), &inputs));
-        if let Some((exchange, edits)) = decided {
-            let asked = inputs.apply(Map::RequestHeaders, edits);
-            self.phase = Phase::Response(if asked { exchange } else { exchange.unasked() });
+    pub fn on_request_headers(&mut self, id: StreamId) -> Action {
+        let Some((host, plugin, stream)) = self.parts(id) else { return Action::Continue };
+        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let headers = inputs.known(host.headers(Map::RequestHeaders));
+        let request = plugin.affinity.on_request(id, &mut plugin.worker, headers.as_ref(), &inputs);
+        let (phase, went) = inputs.carry_out(&plugin.affinity, request);
+        stream.phase = phase;
+        inputs.count_faults(&mut plugin.worker);
+        let root = stream.root;
+        if went == Went::Refused {
+            return Action::Pause;
         }
-        inputs.count_faults();
+        self.deliver(root, Some(id), Vec::new())
     }
 
     /// The response's headers are there.
-    pub fn on_response_headers(&mut self) {
-        let (Some(plugin), Phase::Response(exchange)) =
-            (self.plugin.clone(), std::mem::replace(&mut self.phase, Phase::Over))
-        else {
-            return;
+    pub fn on_response_headers(&mut self, id: StreamId) -> Action {
+        let Some((host, plugin, stream)) = self.parts(id) else { return Action::Continue };
+        let exchange = match std::mem::replace(&mut stream.phase, Phase::Over) {
+            Phase::Response(exchange) => exchange,
+            // The proxy answers by itself, and waits no longer.
+            Phase::Waiting(_) | Phase::Held(_) => {
+                plugin.leave(id);
+                plugin.worker.count(Counter::Session(Outcome::Untouched));
+                return Action::Continue;
+            }
+            Phase::Request | Phase::Over => return Action::Continue,
         };
-        let inputs = HostInputs::new(&self.host, &plugin);
-        let edits = plugin.with_worker(|worker| plugin.affinity.on_response(exchange, worker, &inputs));
-        inputs.apply(Map::ResponseHeaders, edits.unwrap_or_default());
-        inputs.count_faults();
+        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let edits = match plugin.affinity.on_response(id, exchange, &mut plugin.worker, &inputs) {
+            Response::Proceed(edits) => edits,
+            Response::Wait(edits, held) => {
+                stream.phase = Phase::Held(held);
+                edits
+            }
+        };
+        inputs.apply(Map::ResponseHeaders, edits);
+        inputs.count_faults(&mut plugin.worker);
+        let root = stream.root;
+        self.deliver(root, Some(id), Vec::new())
     }
 
     /// The trailers of the request or of the response are there: what is internal is not for either side.
-    pub fn on_trailers(&mut self, map: Map) {
-        let Some(plugin) = self.plugin.clone() else { return };
-        let inputs = HostInputs::new(&self.host, &plugin);
+    pub fn on_trailers(&mut self, id: StreamId, map: Map) {
+        let Some((host, plugin, _)) = self.parts(id) else { return };
+        let inputs = HostInputs::new(host, &plugin.carried_name);
         let edits = plugin.affinity.internal_headers().map(Edit::Remove).to_vec();
         inputs.apply(map, edits);
-        inputs.count_faults();
+        inputs.count_faults(&mut plugin.worker);
     }
 
-    /// The stream is over, or begins anew (an internal redirect).
-    pub fn on_done(&mut self) {
-        let (Some(plugin), Phase::Response(exchange)) =
-            (self.plugin.clone(), std::mem::replace(&mut self.phase, Phase::Over))
-        else {
-            return;
-        };
-        if let Some(value) = plugin.affinity.carry(&exchange) {
-            let inputs = HostInputs::new(&self.host, &plugin);
-            inputs.known(self.host.set_property(&[&plugin.carried_name], &value));
-            inputs.count_faults();
+    /// A call to the store came to something; without header lines, to nothing.
+    pub fn on_call_response(&mut self, root: ContextId, call: CallId, lines: usize, body_size: usize) {
+        let Self { host, roots, .. } = self;
+        let Some(plugin) = configured(roots, root) else { return };
+        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let answer = if lines == 0 { Answer::Nothing } else { inputs.answer(body_size) };
+        let now = inputs.monotonic().unwrap_or_default();
+        inputs.count_faults(&mut plugin.worker);
+        let store = plugin.worker.store.as_mut();
+        let wakes = store.map(|store| store.answered(call, answer, now, &mut plugin.worker.counts));
+        self.deliver(root, None, wakes.unwrap_or_default());
+    }
+
+    /// A stream is over, or begins anew (an internal redirect); or a root is.
+    pub fn on_done(&mut self, id: ContextId) {
+        if let Some(plugin) = configured(&mut self.roots, id) {
+            if let Some(store) = &mut plugin.worker.store {
+                store.on_done(&mut plugin.worker.counts);
+            }
+            self.hand_over_counts(id);
+        }
+        let Some((host, plugin, stream)) = self.parts(StreamId(id.0)) else { return };
+        match std::mem::replace(&mut stream.phase, Phase::Over) {
+            Phase::Response(exchange) => {
+                if let Some(value) = plugin.affinity.carry(&exchange) {
+                    let inputs = HostInputs::new(host, &plugin.carried_name);
+                    inputs.known(host.set_property(&[&plugin.carried_name], &value));
+                    inputs.count_faults(&mut plugin.worker);
+                }
+            }
+            Phase::Waiting(_) | Phase::Held(_) => plugin.leave(StreamId(id.0)),
+            Phase::Request | Phase::Over => {}
         }
     }
+
+    /// A context is gone.
+    pub fn on_delete(&mut self, id: ContextId) {
+        self.roots.retain(|(root, _)| *root != id);
+        self.streams.remove(StreamId(id.0));
+    }
+
+    fn parts(&mut self, id: StreamId) -> Option<(&H, &mut Plugin, &mut Stream)> {
+        let stream = self.streams.get_mut(id)?;
+        let plugin = configured(&mut self.roots, stream.root)?;
+        Some((&self.host, plugin, stream))
+    }
+
+    /// Makes the calls that are due, and lets streams go on, until nothing is left of either. `own` is the stream whose headers
+    /// are in this callback: what it does is the callback's answer.
+    fn deliver(&mut self, root: ContextId, own: Option<StreamId>, mut wakes: Vec<Wake>) -> Action {
+        let mut action = Action::Continue;
+        let mut acted = false;
+        loop {
+            wakes.extend(self.make_calls(root, &mut acted));
+            if wakes.is_empty() {
+                break;
+            }
+            for (stream, news) in std::mem::take(&mut wakes) {
+                acted = true;
+                let refused = self.wake(stream, news, own == Some(stream)) == Went::Refused;
+                if refused && own == Some(stream) {
+                    action = Action::Pause;
+                }
+            }
+        }
+        if acted {
+            let callback = own.map_or(root, ContextId::from);
+            // Nothing follows in this callback that would need it.
+            let _ = self.host.act_as(callback);
+        }
+        let own = own.and_then(|id| self.streams.get_mut(id));
+        match own.map(|stream| &stream.phase) {
+            Some(Phase::Waiting(_) | Phase::Held(_)) => Action::Pause,
+            Some(Phase::Request | Phase::Response(_) | Phase::Over) | None => action,
+        }
+    }
+
+    /// Sends what is to be sent to the store, for the root: a call made for a stream would die with it. Returns whom it wakes
+    /// that a call could not be made.
+    fn make_calls(&mut self, root: ContextId, acted: &mut bool) -> Vec<Wake> {
+        let Self { host, roots, .. } = self;
+        let Some(plugin) = configured(roots, root) else { return Vec::new() };
+        let Worker { store: Some(store), counts, .. } = &mut plugin.worker else { return Vec::new() };
+        let mut wakes = Vec::new();
+        // A call that is not made may lead to another.
+        while let Some(call) = store.outgoing() {
+            let request = store.request(&call);
+            let lines = request.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            let headers = Headers::from_pairs(lines);
+            let gateway = store.gateway();
+            *acted = true;
+            let sent = host
+                .act_as(root)
+                .and_then(|()| host.call(&gateway.cluster, &headers, request.body.as_bytes(), gateway.timeout));
+            match sent {
+                Ok(id) => store.sent(id, call),
+                Err(_) => wakes.extend(store.unsent(call, host.monotonic().unwrap_or_default(), counts)),
+            }
+        }
+        wakes
+    }
+
+    /// Lets a stream go on with what it waited for. In its own callback it need not be resumed. (A stream that is turned away in
+    /// another's callback would stop that one: the proxy then takes the callback's answer for a pause. It does not come to that,
+    /// because all calls are made in the callbacks that ask for them.)
+    fn wake(&mut self, id: StreamId, news: News, own: bool) -> Went {
+        let Some((host, plugin, stream)) = self.parts(id) else { return Went::On };
+        if host.act_as(id.into()).is_err() && !own {
+            // It is gone, and on_done will say so. Not so in its own callback, which must not end in a pause that nobody ends.
+            return Went::On;
+        }
+        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let (went, side) = match (std::mem::replace(&mut stream.phase, Phase::Over), news) {
+            (Phase::Waiting(waiting), News::Found(found)) => {
+                let headers = inputs.known(host.headers(Map::RequestHeaders));
+                let request = plugin.affinity.on_found(*waiting, found, &mut plugin.worker, headers.as_ref(), &inputs);
+                let (phase, went) = inputs.carry_out(&plugin.affinity, request);
+                stream.phase = phase;
+                (went, Side::Request)
+            }
+            (Phase::Held(held), News::Written(written)) => {
+                match plugin.affinity.on_written(*held, written, &mut plugin.worker, &inputs) {
+                    Response::Proceed(edits) => inputs.apply(Map::ResponseHeaders, edits),
+                    Response::Wait(_, held) => {
+                        stream.phase = Phase::Held(held);
+                        return Went::On;
+                    }
+                };
+                (Went::On, Side::Response)
+            }
+            (phase, News::Found(_) | News::Written(_)) => {
+                stream.phase = phase;
+                return Went::On;
+            }
+        };
+        if went == Went::On && !own {
+            inputs.known(host.resume(side));
+        }
+        inputs.count_faults(&mut plugin.worker);
+        went
+    }
+}
+
+/// A root's plugin. There are as many roots as configurations: hardly ever more than two.
+fn configured(roots: &mut [(ContextId, Option<Plugin>)], root: ContextId) -> Option<&mut Plugin> {
+    roots.iter_mut().find(|(id, _)| *id == root)?.1.as_mut()
+}
+
+impl Plugin {
+    fn leave(&mut self, stream: StreamId) {
+        if let Some(store) = &mut self.worker.store {
+            store.leave(stream);
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Went {
+    /// It goes on, or waits.
+    On,
+    /// It was answered.
+    Refused,
 }
 
 /// A host as the core sees it: answers, or none, and how often there should have been one.
 struct HostInputs<'a, H> {
     host: &'a H,
-    plugin: &'a Plugin,
-    failed: std::cell::Cell<bool>,
+    carried_name: &'a str,
+    failed: Cell<bool>,
 }
 
 impl<'a, H: Host> HostInputs<'a, H> {
-    fn new(host: &'a H, plugin: &'a Plugin) -> Self {
-        Self { host, plugin, failed: std::cell::Cell::new(false) }
+    fn new(host: &'a H, carried_name: &'a str) -> Self {
+        Self { host, carried_name, failed: Cell::new(false) }
     }
 
     /// The answer of a host call, if there is one.
@@ -177,6 +373,46 @@ impl<'a, H: Host> HostInputs<'a, H> {
             self.failed.set(true);
         }
         answer.ok()
+    }
+
+    /// Does to a request what was decided.
+    fn carry_out(&self, affinity: &Affinity, request: Request<'_>) -> (Phase, Went) {
+        match request {
+            Request::Proceed(exchange, edits) => {
+                let asked = self.apply(Map::RequestHeaders, edits);
+                (Phase::Response(if asked { exchange } else { exchange.unasked() }), Went::On)
+            }
+            Request::Wait(waiting) => (Phase::Waiting(waiting), Went::On),
+            Request::Refuse(seconds) => {
+                let retry_after = seconds.to_string();
+                let headers = Headers::from_pairs([
+                    (&b"retry-after"[..], retry_after.as_bytes()),
+                    (b"cache-control", b"no-store"),
+                    (b"content-type", b"text/plain"),
+                ]);
+                let body = "the session store does not answer\n";
+                if self.known(self.host.respond(503, "mooring_store_unavailable", &headers, body)).is_some() {
+                    return (Phase::Over, Went::Refused);
+                }
+                // Then it goes on, as one of which nothing is known.
+                self.apply(Map::RequestHeaders, affinity.internal_headers().map(Edit::Remove).to_vec());
+                (Phase::Over, Went::On)
+            }
+        }
+    }
+
+    /// What a call came back with.
+    fn answer(&self, body_size: usize) -> Answer {
+        if body_size > MAX_ANSWER {
+            return Answer::TooLarge;
+        }
+        let header = |name| self.known(self.host.header(Map::CallResponseHeaders, name)).flatten();
+        let status = header(":status").and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+        let body = if body_size == 0 { Some(Vec::new()) } else { self.known(self.host.call_response_body(MAX_ANSWER)) };
+        match (status, body) {
+            (Some(status), Some(body)) => Answer::Response { status, etag: header("etag"), body },
+            _ => Answer::Nothing,
+        }
     }
 
     /// Applies every edit. `false` when the proxy refused one.
@@ -194,9 +430,9 @@ impl<'a, H: Host> HostInputs<'a, H> {
     }
 
     /// Counts a callback in which a host call failed.
-    fn count_faults(&self) {
+    fn count_faults(&self, worker: &mut Worker) {
         if self.failed.get() {
-            self.plugin.with_worker(|worker| worker.count(Counter::Fault(Fault::ProxyCall)));
+            worker.count(Counter::Fault(Fault::ProxyCall));
         }
     }
 
@@ -248,6 +484,6 @@ impl<H: Host> Inputs for HostInputs<'_, H> {
     }
 
     fn carried(&self) -> Option<Vec<u8>> {
-        self.property(&[&self.plugin.carried_name])
+        self.property(&[self.carried_name])
     }
 }

@@ -39,6 +39,11 @@ impl Headers {
         Self { serialized }
     }
 
+    /// The serialized map.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.serialized
+    }
+
     /// Every line of the map, in order: name and value.
     pub fn iter(&self) -> Iter<'_> {
         let (count, rest) = u32_at(&self.serialized).unwrap_or((0, &[]));

@@ -9,7 +9,19 @@ pub mod proxy;
 
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
+use crate::store_client::{CallId, StreamId};
 use std::fmt;
+use std::time::Duration;
+
+/// A context of the proxy's: a root or a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContextId(pub u32);
+
+impl From<StreamId> for ContextId {
+    fn from(stream: StreamId) -> Self {
+        Self(stream.0)
+    }
+}
 
 /// A status other than OK, as the proxy gave it (proxy-wasm ABI 0.2.1, `proxy_status_t`), or 10 where it broke the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +52,18 @@ pub enum Map {
     ResponseHeaders = 2,
     /// What the client gets at the end.
     ResponseTrailers = 3,
+    /// What a call came back with; within its callback alone.
+    CallResponseHeaders = 6,
+}
+
+/// What a paused stream goes on with (`proxy_stream_type_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Side {
+    /// Its request.
+    Request = 0,
+    /// Its response. Only when its headers have come: anything else takes Envoy down.
+    Response = 1,
 }
 
 /// A counter of the proxy's.
@@ -83,6 +107,17 @@ pub trait Host {
     fn define_counter(&self, name: &str) -> Result<CounterId, Status>;
     /// Adds to a counter.
     fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status>;
+    /// From now on, and until this callback ends, calls are made for another context.
+    fn act_as(&self, context: ContextId) -> Result<(), Status>;
+    /// Sends an HTTP request to a cluster. Where this succeeds, the root context that it was made for gets an answer. A call made
+    /// for a stream would die with the stream.
+    fn call(&self, cluster: &str, headers: &Headers, body: &[u8], timeout: Duration) -> Result<CallId, Status>;
+    /// The first bytes of the body that a call came back with.
+    fn call_response_body(&self, most: usize) -> Result<Vec<u8>, Status>;
+    /// Lets a paused stream go on.
+    fn resume(&self, side: Side) -> Result<(), Status>;
+    /// Answers the request in the upstream's place. `details` become `response.code_details`.
+    fn respond(&self, status: u32, details: &str, headers: &Headers, body: &str) -> Result<(), Status>;
     /// Writes an error to the proxy's log. Never a secret, a session id or a host.
     fn log_error(&self, message: &str);
 }

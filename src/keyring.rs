@@ -59,6 +59,7 @@ enum Use {
     MacSigned,
     MacEncrypted,
     Encrypt,
+    Store,
 }
 
 impl Use {
@@ -67,6 +68,7 @@ impl Use {
             Self::MacSigned => b"mac-s",
             Self::MacEncrypted => b"mac-e",
             Self::Encrypt => b"enc",
+            Self::Store => b"store",
         }
     }
 }
@@ -79,6 +81,7 @@ pub struct Key {
     pub(crate) mac_signed: Hmac<Sha256>,
     pub(crate) mac_encrypted: Hmac<Sha256>,
     pub(crate) encrypt: [u8; 32],
+    pub(crate) mac_store: Hmac<Sha256>,
 }
 
 impl Key {
@@ -90,6 +93,7 @@ impl Key {
             mac_signed: Hmac::new_from_slice(&subkey(Use::MacSigned)?).ok()?,
             mac_encrypted: Hmac::new_from_slice(&subkey(Use::MacEncrypted)?).ok()?,
             encrypt: subkey(Use::Encrypt)?,
+            mac_store: Hmac::new_from_slice(&subkey(Use::Store)?).ok()?,
         })
     }
 }

@@ -4,14 +4,16 @@
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | shell | `shell` (the SDK's callbacks), [`filter`] (callbacks to decisions, edits to host calls), [`host`] (the proxy as a trait) |
-//! | decisions | [`affinity`] (one request), [`worker`] (what a worker's requests share) |
-//! | parts | [`config`], [`token`], [`keyring`], [`session`], [`pin`], [`cookie`], [`cache_control`], [`headers`], [`metrics`], [`recent`], [`clock`] |
+//! | shell | `shell` (what the proxy calls), [`filter`] (callbacks to decisions, edits to host calls), [`host`] (the proxy as a trait) |
+//! | decisions | [`affinity`] (one request), [`worker`] (what a worker's requests share), [`store_client`] (its side of the store) |
+//! | parts | [`config`], [`token`], [`keyring`], [`session`], [`pin`], [`cookie`], [`cache_control`], [`headers`], [`store`] (protocols and values), [`cache`], [`breaker`], [`metrics`], [`recent`], [`clock`], `json` |
 //!
-//! Only the shell names the proxy; a build for `wasm32-unknown-unknown` has neither it nor the SDK. `docs/how-it-works.md` tells what
-//! a request goes through, `docs/token.md` specifies the token.
+//! Only the shell knows the proxy; a build for `wasm32-unknown-unknown` has none of it. `mooring-store`, the store's server, is a
+//! program of its own (`src/bin/`). `docs/how-it-works.md` tells what a request goes through, `docs/token.md` specifies the token.
 
 pub mod affinity;
+pub mod breaker;
+pub mod cache;
 pub mod cache_control;
 pub mod clock;
 pub mod config;
@@ -19,6 +21,7 @@ pub mod cookie;
 pub mod filter;
 pub mod headers;
 pub mod host;
+mod json;
 pub mod keyring;
 pub mod metrics;
 pub mod pin;
@@ -26,5 +29,7 @@ pub mod recent;
 pub mod session;
 #[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
 mod shell;
+pub mod store;
+pub mod store_client;
 pub mod token;
 pub mod worker;

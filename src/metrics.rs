@@ -24,6 +24,8 @@ pub enum Outcome {
     Renewed,
     /// The token was of an older key and was issued anew.
     Rekeyed,
+    /// The store had a newer copy than the client's cookie, which follows.
+    Adopted,
     /// The application asked for a new session id.
     Rotated,
     /// The application ended the session.
@@ -39,7 +41,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Created,
         Self::Resumed,
         Self::Pinned,
@@ -48,6 +50,7 @@ impl Outcome {
         Self::PinIgnored,
         Self::Renewed,
         Self::Rekeyed,
+        Self::Adopted,
         Self::Rotated,
         Self::Ended,
         Self::Released,
@@ -66,6 +69,7 @@ impl Outcome {
             Self::PinIgnored => "pin_ignored",
             Self::Renewed => "renewed",
             Self::Rekeyed => "rekeyed",
+            Self::Adopted => "adopted",
             Self::Rotated => "rotated",
             Self::Ended => "ended",
             Self::Released => "released",
@@ -88,12 +92,44 @@ pub enum Fault {
     UnknownAction,
     /// The serving host's address is missing, or cannot be pinned.
     HostUnknown,
+    /// A call to the store got no answer, or a 5xx.
+    StoreUnavailable,
+    /// The store refused a call, by its status or in its own words.
+    StoreRefused,
+    /// The store's answer was too long to be read.
+    StoreTooLarge,
+    /// The store's answer was none that its protocol knows.
+    StoreSenseless,
+    /// What the store had was not written by a proxy with our keys, or belongs elsewhere.
+    StoreValue,
+    /// An answer of the store came to a call that nobody waits for any more.
+    StoreLate,
+    /// Too many calls, or requests that wait for them: one more was not made.
+    StoreOverload,
+    /// The store failed so often that it is left alone for a while.
+    StoreLeftAlone,
+    /// A session was ended, and the store could not be told.
+    RevocationLost,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 5] =
-        [Self::ProxyCall, Self::Randomness, Self::BridgeSilent, Self::UnknownAction, Self::HostUnknown];
+    pub const ALL: [Self; 14] = [
+        Self::ProxyCall,
+        Self::Randomness,
+        Self::BridgeSilent,
+        Self::UnknownAction,
+        Self::HostUnknown,
+        Self::StoreUnavailable,
+        Self::StoreRefused,
+        Self::StoreTooLarge,
+        Self::StoreSenseless,
+        Self::StoreValue,
+        Self::StoreLate,
+        Self::StoreOverload,
+        Self::StoreLeftAlone,
+        Self::RevocationLost,
+    ];
 
     fn word(self) -> &'static str {
         match self {
@@ -102,18 +138,91 @@ impl Fault {
             Self::BridgeSilent => "bridge_silent",
             Self::UnknownAction => "unknown_action",
             Self::HostUnknown => "host_unknown",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreRefused => "store_refused",
+            Self::StoreTooLarge => "store_too_large",
+            Self::StoreSenseless => "store_senseless",
+            Self::StoreValue => "store_value",
+            Self::StoreLate => "store_late",
+            Self::StoreOverload => "store_overload",
+            Self::StoreLeftAlone => "store_left_alone",
+            Self::RevocationLost => "revocation_lost",
+        }
+    }
+}
+
+/// What is asked of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// What it knows of a session.
+    Lookup,
+    /// To put a session that it does not know.
+    Create,
+    /// To put a session in place of an older copy.
+    Move,
+    /// To let a session live on.
+    Touch,
+    /// To put a tombstone.
+    Revoke,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 5] = [Self::Lookup, Self::Create, Self::Move, Self::Touch, Self::Revoke];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Lookup => "lookup",
+            Self::Create => "create",
+            Self::Move => "move",
+            Self::Touch => "touch",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+/// What a call to the store came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallResult {
+    /// It is done, or what was looked for is there.
+    Ok,
+    /// Another copy is there.
+    Conflict,
+    /// Nothing is there.
+    Missing,
+    /// A tombstone is there.
+    Revoked,
+    /// There is no answer that says anything. The faults say why.
+    Failed,
+    /// It was not made: the store is left alone, or there are too many calls.
+    Skipped,
+}
+
+impl CallResult {
+    /// Every result.
+    pub const ALL: [Self; 6] = [Self::Ok, Self::Conflict, Self::Missing, Self::Revoked, Self::Failed, Self::Skipped];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Conflict => "conflict",
+            Self::Missing => "missing",
+            Self::Revoked => "revoked",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
         }
     }
 }
 
 /// Every reason for which a token is refused.
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 7] = [
     Refusal::Malformed,
     Refusal::UnknownKey,
     Refusal::BadTag,
     Refusal::ExpiredAbsolute,
     Refusal::ExpiredIdle,
     Refusal::Future,
+    Refusal::Revoked,
 ];
 
 fn refusal_word(refusal: Refusal) -> &'static str {
@@ -124,6 +233,7 @@ fn refusal_word(refusal: Refusal) -> &'static str {
         Refusal::ExpiredAbsolute => "expired_absolute",
         Refusal::ExpiredIdle => "expired_idle",
         Refusal::Future => "future",
+        Refusal::Revoked => "revoked",
     }
 }
 
@@ -136,6 +246,8 @@ pub enum Counter {
     Refused(Refusal),
     /// `mooring_faults`, by kind.
     Fault(Fault),
+    /// `mooring_store_calls`, by operation and result.
+    StoreCall(Operation, CallResult),
 }
 
 impl Counter {
@@ -144,7 +256,10 @@ impl Counter {
         let sessions = Outcome::ALL.into_iter().map(Self::Session);
         let refusals = REFUSALS.into_iter().map(Self::Refused);
         let faults = Fault::ALL.into_iter().map(Self::Fault);
-        sessions.chain(refusals).chain(faults)
+        let calls = Operation::ALL
+            .into_iter()
+            .flat_map(|operation| CallResult::ALL.into_iter().map(move |result| Self::StoreCall(operation, result)));
+        sessions.chain(refusals).chain(faults).chain(calls)
     }
 
     /// Its name in Envoy's stats.
@@ -153,6 +268,9 @@ impl Counter {
             Self::Session(outcome) => format!("mooring_sessions.outcome={}", outcome.word()),
             Self::Refused(refusal) => format!("mooring_tokens_refused.reason={}", refusal_word(refusal)),
             Self::Fault(fault) => format!("mooring_faults.kind={}", fault.word()),
+            Self::StoreCall(operation, result) => {
+                format!("mooring_store_calls.operation={}.result={}", operation.word(), result.word())
+            }
         }
     }
 }

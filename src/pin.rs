@@ -118,6 +118,11 @@ impl Pins {
         self.0.iter().find(|pin| pin.cluster == cluster).map(|pin| &pin.host)
     }
 
+    /// Whether the same hosts are preferred, whichever was used last.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().all(|pin| other.host_in(pin.cluster) == Some(&pin.host))
+    }
+
     /// Prefers `host` in its cluster from now on. Where there is no room, the least recently used pin goes.
     pub fn set(&mut self, pin: Pin) {
         self.remove(pin.cluster);
@@ -211,6 +216,16 @@ mod tests {
         assert_eq!(pins.len(), 1);
         assert_eq!(Pins::from_vec(vec![pin(1, 80), pin(1, 81)]), None);
         assert_eq!(Pins::from_vec((0..9).map(|cluster| pin(cluster, 80)).collect()), None);
+    }
+
+    #[test]
+    fn pins_agree_whatever_their_order() {
+        let pins = |pins: &[Pin]| Pins::from_vec(pins.to_vec()).unwrap();
+        let both = pins(&[pin(1, 80), pin(2, 80)]);
+        assert!(both.agrees_with(&pins(&[pin(2, 80), pin(1, 80)])));
+        for other in [&[pin(1, 80)][..], &[pin(1, 80), pin(2, 81)], &[pin(1, 80), pin(3, 80)], &[]] {
+            assert!(!both.agrees_with(&pins(other)) && !pins(other).agrees_with(&both));
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// What a token carries, and what the store will hold.
+/// What a token carries, and, but for the id, what the store holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Its name.

@@ -1,76 +1,111 @@
-//! The SDK's side: its dispatcher calls these contexts. They hand everything to [`crate::filter`].
+//! What the proxy calls: the callbacks of the proxy-wasm ABI 0.2.1 that Mooring needs, and no other. Each hands over to
+//! [`crate::filter`]. A callback that is not exported costs nothing and cannot fail (docs/decisions/0006).
+#![allow(unsafe_code)]
+// Outside the VM nothing calls them; they are compiled all the same, for the compiler and clippy to see.
+#![cfg_attr(not(target_os = "wasi"), allow(dead_code))]
 
-use crate::filter::{HttpFilter, RootFilter};
-use crate::host::Map;
+use crate::filter::{Action, Contexts};
 use crate::host::proxy::Proxy;
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, ContextType};
+use crate::host::{ContextId, Map};
+use crate::store_client::{CallId, StreamId};
+use std::cell::RefCell;
+
+thread_local! {
+    /// The contexts of this VM, which has one thread. Each root and stream keeps its own state.
+    static CONTEXTS: RefCell<Contexts<Proxy>> = const { RefCell::new(Contexts::new(Proxy)) };
+}
+
+/// Runs `job` on the contexts. The proxy does not call while it is called, but for memory; if it did, `otherwise`.
+fn with<T>(otherwise: T, job: impl FnOnce(&mut Contexts<Proxy>) -> T) -> T {
+    let done = CONTEXTS.try_with(|contexts| contexts.try_borrow_mut().ok().map(|mut contexts| job(&mut contexts)));
+    done.ok().flatten().unwrap_or(otherwise)
+}
 
 #[cfg(target_os = "wasi")]
-proxy_wasm::main! {{
-    proxy_wasm::set_root_context(root);
-}}
-
-/// The root context that the dispatcher asks for.
-#[cfg_attr(not(target_os = "wasi"), allow(dead_code))]
-fn root(_context_id: u32) -> Box<dyn RootContext> {
-    Box::new(Root(RootFilter::new(Proxy)))
+unsafe extern "C" {
+    fn __wasm_call_ctors();
 }
 
-struct Root(RootFilter<Proxy>);
-
-impl Context for Root {
-    fn on_done(&mut self) -> bool {
-        self.0.on_done();
-        true
-    }
+/// Called once, before anything else.
+#[cfg(target_os = "wasi")]
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
+    // SAFETY: the linker makes this function, for this one call.
+    unsafe { __wasm_call_ctors() };
 }
 
-impl RootContext for Root {
-    fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
-        self.0.on_configure()
-    }
+/// By its presence, the version of the ABI.
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_abi_version_0_2_1() {}
 
-    fn on_tick(&mut self) {
-        self.0.on_tick();
+/// Memory for what the proxy returns; `host::proxy` takes it over. Null where there is none.
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    let mut memory: Vec<u8> = Vec::new();
+    if memory.try_reserve_exact(size).is_err() {
+        return std::ptr::null_mut();
     }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
-    }
-
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Http(self.0.http_filter())))
-    }
+    memory.resize(size, 0);
+    Box::into_raw(memory.into_boxed_slice()).cast()
 }
 
-struct Http(HttpFilter<Proxy>);
-
-impl Context for Http {
-    fn on_done(&mut self) -> bool {
-        self.0.on_done();
-        true
-    }
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
+    with((), |contexts| match parent {
+        0 => contexts.on_root_create(ContextId(context)),
+        root => contexts.on_stream_create(StreamId(context), ContextId(root)),
+    });
 }
 
-impl HttpContext for Http {
-    fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        self.0.on_request_headers();
-        Action::Continue
-    }
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_vm_start(_context: u32, _size: usize) -> bool {
+    true
+}
 
-    fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
-        self.0.on_trailers(Map::RequestTrailers);
-        Action::Continue
-    }
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_configure(context: u32, _size: usize) -> bool {
+    with(false, |contexts| contexts.on_configure(ContextId(context)))
+}
 
-    fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        self.0.on_response_headers();
-        Action::Continue
-    }
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_tick(context: u32) {
+    with((), |contexts| contexts.on_tick(ContextId(context)));
+}
 
-    fn on_http_response_trailers(&mut self, _num_trailers: usize) -> Action {
-        self.0.on_trailers(Map::ResponseTrailers);
-        Action::Continue
-    }
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_request_headers(context: u32, _lines: usize, _end_of_stream: bool) -> Action {
+    with(Action::Continue, |contexts| contexts.on_request_headers(StreamId(context)))
+}
+
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_request_trailers(context: u32, _lines: usize) -> Action {
+    with((), |contexts| contexts.on_trailers(StreamId(context), Map::RequestTrailers));
+    Action::Continue
+}
+
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_response_headers(context: u32, _lines: usize, _end_of_stream: bool) -> Action {
+    with(Action::Continue, |contexts| contexts.on_response_headers(StreamId(context)))
+}
+
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_response_trailers(context: u32, _lines: usize) -> Action {
+    with((), |contexts| contexts.on_trailers(StreamId(context), Map::ResponseTrailers));
+    Action::Continue
+}
+
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_http_call_response(context: u32, call: u32, lines: usize, body_size: usize, _trailers: usize) {
+    with((), |contexts| contexts.on_call_response(ContextId(context), CallId(call), lines, body_size));
+}
+
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_done(context: u32) -> bool {
+    with((), |contexts| contexts.on_done(ContextId(context)));
+    true
+}
+
+#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
+extern "C" fn proxy_on_delete(context: u32) {
+    with((), |contexts| contexts.on_delete(ContextId(context)));
 }

@@ -48,6 +48,8 @@ pub enum Refusal {
     ExpiredIdle,
     /// Created in the future.
     Future,
+    /// The store says that its session ended, or does not know it where it must.
+    Revoked,
 }
 
 impl From<Untimely> for Refusal {

@@ -1,11 +1,15 @@
 //! What the requests of one worker share. Belongs to the root context; a reload begins with a new one.
 //!
-//! Depends on `clock`, `metrics`, `recent` and `session`. Bounded: less than 2 MiB when every place is taken.
+//! Depends on `clock`, `config`, `metrics`, `recent`, `session` and `store_client`. Bounded: less than 2 MiB when every place is taken,
+//! and what `cache.entries` takes (docs/store.md).
 
 use crate::clock::Monotonic;
+use crate::config::Config;
 use crate::metrics::{Counter, Counts};
 use crate::recent::Recent;
 use crate::session::SessionId;
+use crate::store_client::StoreClient;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How many sessions a worker remembers.
@@ -63,17 +67,29 @@ struct Remembered {
 pub struct Worker {
     /// What was counted.
     pub counts: Counts,
+    /// The session store's client, where there is a store.
+    pub store: Option<StoreClient>,
     sequence: Sequence,
     sessions: Recent<SessionId, Remembered>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { counts: Counts::default(), sequence: Sequence::default(), sessions: Recent::new(REMEMBERED) }
+        Self {
+            counts: Counts::default(),
+            store: None,
+            sequence: Sequence::default(),
+            sessions: Recent::new(REMEMBERED),
+        }
     }
 }
 
 impl Worker {
+    /// A worker for this configuration.
+    pub fn new(config: &Rc<Config>) -> Self {
+        Self { store: StoreClient::new(config), ..Self::default() }
+    }
+
     /// Adds one to a counter.
     pub fn count(&mut self, counter: Counter) {
         self.counts.add(counter);
@@ -88,13 +104,18 @@ impl Worker {
     /// The client gets a cookie of this generation of the session.
     pub fn told(&mut self, id: SessionId, generation: u32, when: Monotonic) {
         let at = self.step();
-        self.sessions.entry(id).told = Some(Told { at, when, generation: Some(generation) });
+        self.note(id, Told { at, when, generation: Some(generation) });
     }
 
     /// The client gets no cookie of this id any more: the session ended, or has another id.
     pub fn over(&mut self, id: SessionId, when: Monotonic) {
         let at = self.step();
-        self.sessions.entry(id).told = Some(Told { at, when, generation: None });
+        self.note(id, Told { at, when, generation: None });
+    }
+
+    fn note(&mut self, id: SessionId, told: Told) {
+        let remembered = self.sessions.get(&id).copied().unwrap_or_default();
+        self.sessions.put(id, Remembered { told: Some(told), ..remembered });
     }
 
     /// How the copy with which a request began stands to what the client was told since.
@@ -109,12 +130,14 @@ impl Worker {
 
     /// Notes that the session is about to move. `false` when it moved too often of late: then it is left alone.
     pub fn may_move(&mut self, id: SessionId, now: Monotonic) -> bool {
-        let moves = &mut self.sessions.entry(id).moves;
+        let mut remembered = self.sessions.get(&id).copied().unwrap_or_default();
+        let moves = &mut remembered.moves;
         if moves.count == 0 || now.since(moves.since) >= MOVES_WITHIN {
             *moves = Moves { since: now, count: 0 };
         }
         let may = moves.count < MOVES;
         moves.count = moves.count.saturating_add(u8::from(may));
+        self.sessions.put(id, remembered);
         may
     }
 }

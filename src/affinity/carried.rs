@@ -1,19 +1,21 @@
 //! What one pass of a stream leaves for the next (internal redirects). It stays within the proxy, out of anybody's reach.
 
-use super::Standing;
+use super::{Resumed, Standing};
 use crate::keyring::KeyAge;
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 use crate::token::payload;
 
 const FRESH: u8 = 0;
 const CURRENT: u8 = 1;
 const OLDER: u8 = 2;
+const UNCONFIRMED: u8 = 3;
 
 pub(super) fn write(presented: bool, standing: &Standing) -> Option<Vec<u8>> {
     let (kind, rest) = match standing {
         Standing::Fresh(id) => (FRESH, id.0.to_vec()),
-        Standing::Resumed(session, KeyAge::Current) => (CURRENT, payload::encode(session)),
-        Standing::Resumed(session, KeyAge::Older) => (OLDER, payload::encode(session)),
+        Standing::Resumed(Resumed { session, age: KeyAge::Current, .. }) => (CURRENT, payload::encode(session)),
+        Standing::Resumed(Resumed { session, age: KeyAge::Older, .. }) => (OLDER, payload::encode(session)),
+        Standing::Unconfirmed(session) => (UNCONFIRMED, payload::encode(session)),
         Standing::Unknown | Standing::Elsewhere => return None,
     };
     Some([&[kind, u8::from(presented)], &rest[..]].concat())
@@ -23,9 +25,15 @@ pub(super) fn read(bytes: &[u8]) -> Option<(bool, Standing)> {
     let ([kind, presented], rest) = bytes.split_first_chunk()?;
     let standing = match *kind {
         FRESH => Standing::Fresh(SessionId(rest.try_into().ok()?)),
-        CURRENT => Standing::Resumed(payload::decode(rest)?, KeyAge::Current),
-        OLDER => Standing::Resumed(payload::decode(rest)?, KeyAge::Older),
+        CURRENT => resumed(payload::decode(rest)?, KeyAge::Current),
+        OLDER => resumed(payload::decode(rest)?, KeyAge::Older),
+        UNCONFIRMED => Standing::Unconfirmed(payload::decode(rest)?),
         _ => return None,
     };
     Some((*presented != 0, standing))
+}
+
+/// That the client's copy is behind, if it is, its next request will show again.
+fn resumed(session: Session, age: KeyAge) -> Standing {
+    Standing::Resumed(Resumed { session, age, behind: None })
 }

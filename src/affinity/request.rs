@@ -1,85 +1,191 @@
 //! The request's half: find the session, ask for its host.
 
-use super::{Affinity, Asked, Edit, Exchange, Inputs, Standing, carried};
+use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing, carried};
 use crate::clock::UnixTime;
-use crate::config::{Failover, Via};
+use crate::config::{Failover, OnError, OnMissing, Via};
 use crate::cookie::{self, MAX_CANDIDATES, Without};
 use crate::headers::Headers;
 use crate::keyring::KeyAge;
-use crate::metrics::{Counter, Fault};
+use crate::metrics::{Counter, Fault, Outcome};
 use crate::pin::{ClusterId, HostAddr};
 use crate::session::Session;
+use crate::store_client::{Found, StreamId};
 use crate::token::{self, Refusal};
-use crate::worker::Worker;
+use crate::worker::{Sequence, Worker};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+/// What a request does next.
+#[derive(Debug)]
+pub enum Request<'a> {
+    /// It goes to an upstream, with these edits.
+    Proceed(Exchange, Vec<Edit<'a>>),
+    /// It waits for the store. [`Affinity::on_found`] goes on.
+    Wait(Box<Waiting>),
+    /// It is turned away, as `on_error: fail` says: 503 with a `retry-after` of so many seconds.
+    Refuse(u64),
+}
+
+/// A request whose session is being looked up.
+#[derive(Debug)]
+pub struct Waiting {
+    began: Sequence,
+    presented: bool,
+    session: Session,
+    age: KeyAge,
+}
 
 impl Affinity {
     /// Decides on a request. `headers` are `None` when the proxy did not give them.
     pub fn on_request(
         &self,
+        stream: StreamId,
         worker: &mut Worker,
         headers: Option<&Headers>,
         inputs: &dyn Inputs,
-    ) -> (Exchange, Vec<Edit<'_>>) {
+    ) -> Request<'_> {
         let began = worker.step();
-        let (Some(headers), Some(now)) = (headers, inputs.now()) else {
-            // Nothing is known of what the client sent: whatever it may have sent under our names goes.
-            let edits = self.internal_headers().map(Edit::Remove).to_vec();
-            let exchange = Exchange { began, presented: false, standing: Standing::Unknown, asked: Asked::default() };
-            return (exchange, edits);
-        };
-        let cookies: Vec<&[u8]> = headers.values("cookie").collect();
+        let (Some(headers), Some(now)) = (headers, inputs.now()) else { return self.proceed_unread(began) };
         let path = headers.values(":path").next().unwrap_or(b"/");
-        let (presented, standing) = if cookie::path_matches(&self.config.cookie.path, path) {
-            self.standing(worker, &cookies, now, inputs)
-        } else {
-            self.carried(now, inputs).unwrap_or((false, Standing::Elsewhere))
-        };
-        let asked = match &standing {
-            Standing::Resumed(session, _) => self.ask(session, inputs),
-            Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => Asked::default(),
-        };
-
-        let mut edits = Vec::new();
-        if !self.config.cookie.forward {
-            self.take_cookie_out(&cookies, &mut edits);
+        if !cookie::path_matches(&self.config.cookie.path, path) {
+            let (presented, standing) = self.carried(now, inputs).unwrap_or((false, Standing::Elsewhere));
+            return self.proceed(began, headers, presented, standing, inputs);
         }
-        self.set_internal_headers(headers, &standing, &asked, &mut edits);
-        (Exchange { began, presented, standing, asked }, edits)
+        match self.newest(worker, headers, now) {
+            (presented, None) => {
+                let (before, standing) = self.carried(now, inputs).unwrap_or_else(|| (false, fresh(worker, inputs)));
+                self.proceed(began, headers, presented || before, standing, inputs)
+            }
+            (presented, Some((session, age))) => {
+                let waiting = Waiting { began, presented, session, age };
+                self.find(waiting, stream, worker, headers, inputs)
+            }
+        }
     }
 
-    /// Whether a cookie of our name was there, and what session the request has.
-    fn standing(&self, worker: &mut Worker, cookies: &[&[u8]], now: UnixTime, inputs: &dyn Inputs) -> (bool, Standing) {
-        let (presented, found) = self.newest(worker, cookies, now);
-        if let Some((session, age)) = found {
-            return (presented, Standing::Resumed(session, age));
+    /// Asks what is known of the session, where there is a store to know it.
+    fn find(
+        &self,
+        waiting: Waiting,
+        stream: StreamId,
+        worker: &mut Worker,
+        headers: &Headers,
+        inputs: &dyn Inputs,
+    ) -> Request<'_> {
+        let Some(store) = &mut worker.store else {
+            let Waiting { began, presented, session, age } = waiting;
+            let standing = Standing::Resumed(Resumed { session, age, behind: None });
+            return self.proceed(began, headers, presented, standing, inputs);
+        };
+        let found = match inputs.monotonic() {
+            Some(now) => store.find(&waiting.session, stream, now, &mut worker.counts),
+            // Without a clock nothing can be believed for a while.
+            None => Some(Found::Failed),
+        };
+        match found {
+            Some(found) => self.on_found(waiting, found, worker, Some(headers), inputs),
+            None => Request::Wait(Box::new(waiting)),
         }
-        if let Some((before, standing)) = self.carried(now, inputs) {
-            return (presented || before, standing);
+    }
+
+    /// Goes on with a request whose session was looked up. `headers` are read anew, so that those who wait take little room.
+    pub fn on_found(
+        &self,
+        waiting: Waiting,
+        found: Found,
+        worker: &mut Worker,
+        headers: Option<&Headers>,
+        inputs: &dyn Inputs,
+    ) -> Request<'_> {
+        let Waiting { began, presented, mut session, age } = waiting;
+        let Some(headers) = headers else { return self.proceed_unread(began) };
+        let trusted = |session| Standing::Resumed(Resumed { session, age, behind: None });
+        let rules = self.config.store.as_ref();
+        let standing = match found {
+            Found::Session(ref record) if record.generation >= session.generation => {
+                let differs = record.generation != session.generation || !record.pins.agrees_with(&session.pins);
+                let behind = Some(session.generation).filter(|_| differs);
+                if differs {
+                    (session.generation, session.pins) = (record.generation, record.pins.clone());
+                }
+                Standing::Resumed(Resumed { session, age, behind })
+            }
+            // The store has yet to hear of the last change.
+            Found::Session(_) => {
+                fill(&session, worker, inputs);
+                trusted(session)
+            }
+            Found::Missing if rules.is_some_and(|rules| rules.on_missing == OnMissing::TrustCookie) => {
+                fill(&session, worker, inputs);
+                trusted(session)
+            }
+            Found::Missing | Found::Revoked => {
+                worker.count(Counter::Refused(Refusal::Revoked));
+                fresh(worker, inputs)
+            }
+            Found::Unreadable | Found::Failed => match rules.map_or(OnError::TrustCookie, |rules| rules.on_error) {
+                OnError::TrustCookie => {
+                    if found == Found::Unreadable {
+                        fill(&session, worker, inputs);
+                    }
+                    trusted(session)
+                }
+                OnError::Rebalance => Standing::Unconfirmed(session),
+                OnError::Fail => {
+                    worker.count(Counter::Session(Outcome::Failed));
+                    let store = worker.store.as_ref();
+                    let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
+                    return Request::Refuse(wait.unwrap_or(1));
+                }
+            },
+        };
+        self.proceed(began, headers, presented, standing, inputs)
+    }
+
+    /// Sends a request on its way of which nothing is known: whatever the client may have sent under our names goes.
+    fn proceed_unread(&self, began: Sequence) -> Request<'_> {
+        let edits = self.internal_headers().map(Edit::Remove).to_vec();
+        let exchange = Exchange { began, presented: false, standing: Standing::Unknown, asked: Asked::default() };
+        Request::Proceed(exchange, edits)
+    }
+
+    /// Sends the request on its way.
+    fn proceed(
+        &self,
+        began: Sequence,
+        headers: &Headers,
+        presented: bool,
+        standing: Standing,
+        inputs: &dyn Inputs,
+    ) -> Request<'_> {
+        let asked = match &standing {
+            Standing::Resumed(Resumed { session, .. }) => self.ask(session, inputs),
+            Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::Elsewhere => Asked::default(),
+        };
+        let mut edits = Vec::new();
+        if !self.config.cookie.forward {
+            self.take_cookie_out(headers, &mut edits);
         }
-        let fresh = inputs.random_id().map(Standing::Fresh);
-        let standing = fresh.unwrap_or_else(|| {
-            worker.count(Counter::Fault(Fault::Randomness));
-            Standing::Unknown
-        });
-        (presented, standing)
+        self.set_internal_headers(headers, &standing, &asked, &mut edits);
+        Request::Proceed(Exchange { began, presented, standing, asked }, edits)
     }
 
     /// What an earlier pass of this stream left: whether the cookie was there, and the session.
     fn carried(&self, now: UnixTime, inputs: &dyn Inputs) -> Option<(bool, Standing)> {
         inputs.carried().and_then(|bytes| carried::read(&bytes)).filter(|(_, standing)| match standing {
-            Standing::Resumed(session, _) => self.config.session.check(session, now).is_ok(),
+            Standing::Resumed(Resumed { session, .. }) | Standing::Unconfirmed(session) => {
+                self.config.session.check(session, now).is_ok()
+            }
             Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => true,
         })
     }
 
     /// Of the first few cookies of our name, the newest that verifies. The first of several that are equally new.
-    fn newest(&self, worker: &mut Worker, cookies: &[&[u8]], now: UnixTime) -> (bool, Option<(Session, KeyAge)>) {
+    fn newest(&self, worker: &mut Worker, headers: &Headers, now: UnixTime) -> (bool, Option<(Session, KeyAge)>) {
         let name = self.config.cookie.set_cookie.name();
         let mut presented = false;
         let mut newest: Option<(Session, KeyAge)> = None;
-        for value in cookies.iter().flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
+        for value in headers.values("cookie").flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
             presented = true;
             match self.open(value, now) {
                 Ok(candidate) => {
@@ -117,7 +223,8 @@ impl Affinity {
         }
     }
 
-    fn take_cookie_out(&self, cookies: &[&[u8]], edits: &mut Vec<Edit<'_>>) {
+    fn take_cookie_out(&self, headers: &Headers, edits: &mut Vec<Edit<'_>>) {
+        let cookies: Vec<&[u8]> = headers.values("cookie").collect();
         let name = self.config.cookie.set_cookie.name();
         let without: Vec<Without> = cookies.iter().map(|line| cookie::without(line, name)).collect();
         if without.iter().all(|line| *line == Without::Untouched) {
@@ -152,8 +259,10 @@ impl Affinity {
         edits: &mut Vec<Edit<'a>>,
     ) {
         let id = match standing {
-            Standing::Resumed(session, _) => Some(session.id),
+            Standing::Resumed(Resumed { session, .. }) => Some(session.id),
             Standing::Fresh(id) => Some(*id),
+            // The application must not take it for a session that goes on.
+            Standing::Unconfirmed(_) => None,
             Standing::Unknown | Standing::Elsewhere => None,
         };
         let host = asked.host.as_ref().map(|host| self.override_value(host));
@@ -175,6 +284,24 @@ impl Affinity {
             Via::StatefulSession => STANDARD.encode(host).into_bytes(),
             Via::OverrideHost => host.into_bytes(),
         }
+    }
+}
+
+/// The standing of a request that has no session yet.
+fn fresh(worker: &mut Worker, inputs: &dyn Inputs) -> Standing {
+    inputs.random_id().map_or_else(
+        || {
+            worker.count(Counter::Fault(Fault::Randomness));
+            Standing::Unknown
+        },
+        Standing::Fresh,
+    )
+}
+
+/// Has the store know a session that it misses, or of which it has an older copy.
+fn fill(session: &Session, worker: &mut Worker, inputs: &dyn Inputs) {
+    if let (Some(store), Some(now)) = (&mut worker.store, inputs.monotonic()) {
+        store.fill(session, now, &mut worker.counts);
     }
 }
 

@@ -1,15 +1,35 @@
 //! The response's half: who served, what the application said, and what becomes of the session.
 
-use super::{Affinity, Asked, Edit, Exchange, Inputs, Standing};
+use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing};
 use crate::cache_control;
 use crate::clock::UnixTime;
-use crate::config::{Failover, Via};
+use crate::config::{self, Failover, Via};
 use crate::keyring::KeyAge;
 use crate::metrics::{Counter, Fault, Outcome};
-use crate::pin::{ClusterId, HostAddr, MAX_PINS, Pin};
+use crate::pin::{ClusterId, HostAddr, MAX_PINS, Pin, Pins};
 use crate::session::{Session, SessionId};
+use crate::store_client::{StreamId, Written};
 use crate::token::{self, Protection};
-use crate::worker::{Freshness, Worker};
+use crate::worker::{Freshness, Sequence, Worker};
+
+/// What a response does next.
+#[derive(Debug)]
+pub enum Response<'a> {
+    /// It goes to the client, with these edits.
+    Proceed(Vec<Edit<'a>>),
+    /// It gets these edits, and waits for the store. [`Affinity::on_written`] goes on.
+    Wait(Vec<Edit<'a>>, Box<Held>),
+}
+
+/// A response that waits for what the store makes of it.
+#[derive(Debug)]
+pub struct Held {
+    /// How many writes it waits for.
+    writes: u8,
+    began: Sequence,
+    outcome: Outcome,
+    change: Change,
+}
 
 /// What the application can say, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,16 +56,31 @@ enum Origin {
     Local,
 }
 
-/// What happens to the client's cookie.
+/// What happens to the session, and to the client's cookie.
+#[derive(Debug)]
 enum Change {
     Keep,
     /// A first cookie.
     Begin(Session),
     /// A newer copy of the session that the client has.
-    Update(Session),
+    Update(Session, Telling),
     /// A session that takes the place of another.
     Replace(Session, SessionId),
-    Clear,
+    End {
+        /// The one that is over, where it is known.
+        session: Option<Session>,
+        /// Whether the client may have a cookie that can be cleared.
+        clear: bool,
+    },
+}
+
+/// What the store is told of a newer copy.
+#[derive(Clone, Copy, Debug)]
+enum Telling {
+    /// The copy.
+    Write,
+    /// That it lives on.
+    Touch,
 }
 
 /// What the serving host does to the pins.
@@ -59,20 +94,92 @@ enum Repin {
 
 impl Affinity {
     /// Decides on the response of `exchange`.
-    pub fn on_response(&self, exchange: Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> Vec<Edit<'_>> {
+    pub fn on_response(
+        &self,
+        stream: StreamId,
+        exchange: Exchange,
+        worker: &mut Worker,
+        inputs: &dyn Inputs,
+    ) -> Response<'_> {
         let mut edits = Vec::new();
+        let began = exchange.began;
         let heard = self.listen(worker, inputs, &mut edits);
         let (outcome, change) = match (heard.action, inputs.now()) {
             (Some(Action::End), _) => end(&exchange, worker, inputs),
             (_, Some(now)) => self.decide(exchange, &heard, now, worker, inputs),
             (_, None) => (Outcome::Failed, Change::Keep),
         };
-        let outcome = if self.apply(change, worker, inputs, &mut edits) { outcome } else { Outcome::Failed };
+        let writes = self.tell(stream, &change, worker, inputs);
+        if writes > 0 {
+            return Response::Wait(edits, Box::new(Held { writes, began, outcome, change }));
+        }
+        self.conclude(outcome, change, worker, inputs, &mut edits);
+        Response::Proceed(edits)
+    }
+
+    /// Goes on with a response of which a write came to something.
+    pub fn on_written(&self, held: Held, written: Written, worker: &mut Worker, inputs: &dyn Inputs) -> Response<'_> {
+        let Held { writes, began, outcome, change } = held;
+        if writes > 1 {
+            let held = Held { writes: writes.saturating_sub(1), began, outcome, change };
+            return Response::Wait(Vec::new(), Box::new(held));
+        }
+        let mut edits = Vec::new();
+        let (outcome, change) = match (change, written) {
+            (Change::Update(..), Written::Revoked) => (Outcome::Untouched, Change::Keep),
+            (Change::Update(mut session, telling), written) => {
+                if let Written::Adopted(record) = written {
+                    (session.generation, session.pins) = (record.generation, record.pins);
+                }
+                let now = inputs.monotonic().unwrap_or_default();
+                match worker.freshness(&session.id, session.generation, began, now) {
+                    Freshness::Stale => (Outcome::Untouched, Change::Keep),
+                    Freshness::Told | Freshness::Current => (outcome, Change::Update(session, telling)),
+                }
+            }
+            (change @ (Change::Keep | Change::Begin(_) | Change::Replace(..) | Change::End { .. }), _) => {
+                (outcome, change)
+            }
+        };
+        self.conclude(outcome, change, worker, inputs, &mut edits);
+        Response::Proceed(edits)
+    }
+
+    /// Tells the store of a change. For how many writes the response waits.
+    fn tell(&self, stream: StreamId, change: &Change, worker: &mut Worker, inputs: &dyn Inputs) -> u8 {
+        let (Some(store), Some(rules)) = (&mut worker.store, &self.config.store) else { return 0 };
+        let waiter = Some(stream).filter(|_| rules.write == config::Write::Sync);
+        let now = || inputs.monotonic().unwrap_or_default();
+        let counts = &mut worker.counts;
+        match change {
+            Change::Keep | Change::End { session: None, .. } => 0,
+            Change::Begin(_) if rules.create == config::Create::OnReturn => 0,
+            Change::Begin(session) => store.begin(session, waiter, now(), counts).into(),
+            Change::Update(session, Telling::Write) => store.put(session, waiter, now(), counts).into(),
+            Change::Update(session, Telling::Touch) => store.touch(session, waiter, now(), counts).into(),
+            Change::Replace(session, old) => {
+                let put = u8::from(store.begin(session, waiter, now(), counts));
+                let old = Session { id: *old, ..session.clone() };
+                put.saturating_add(store.revoke(&old, stream, now(), counts).into())
+            }
+            Change::End { session: Some(session), .. } => store.revoke(session, stream, now(), counts).into(),
+        }
+    }
+
+    /// Carries out a change, and counts what became of the request's session.
+    fn conclude<'a>(
+        &'a self,
+        outcome: Outcome,
+        change: Change,
+        worker: &mut Worker,
+        inputs: &dyn Inputs,
+        edits: &mut Vec<Edit<'a>>,
+    ) {
+        let outcome = if self.apply(change, worker, inputs, edits) { outcome } else { Outcome::Failed };
         worker.count(Counter::Session(outcome));
         if let Some(name) = &self.config.debug_header {
             edits.push(Edit::Set(name.as_str(), outcome.word().into()));
         }
-        edits
     }
 
     /// Reads what is meant for the filter, and takes it from the response.
@@ -113,10 +220,25 @@ impl Affinity {
                 Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep),
                 Origin::Upstream => self.create(id, heard, now, worker, inputs),
             },
-            Standing::Resumed(session, age) => {
+            Standing::Unconfirmed(session) => match (heard.action, origin(inputs)) {
+                // A login gets a new id whatever may have become of the old one.
+                (Some(Action::Rotate), Origin::Upstream) => {
+                    let pins = serving(worker, inputs).map(|(cluster, host)| Pin { cluster, host });
+                    let pins = Pins::from_vec(pins.into_iter().collect()).unwrap_or_default();
+                    rotate(Session { renewed: now, pins, ..session }, worker, inputs)
+                }
+                _ => (Outcome::Failed, Change::Keep),
+            },
+            Standing::Resumed(Resumed { session, age, behind }) => {
                 let elsewhere = self.served_elsewhere(heard, &exchange.asked, inputs);
                 let renewal = self.config.session.renewal_due(&session, now);
-                if !elsewhere && !renewal && age == KeyAge::Current && heard.action.is_none() {
+                let due = match (age, renewal, behind) {
+                    (KeyAge::Older, _, _) => Some((Outcome::Rekeyed, Telling::Write)),
+                    (KeyAge::Current, true, _) => Some((Outcome::Renewed, Telling::Touch)),
+                    (KeyAge::Current, false, Some(_)) => Some((Outcome::Adopted, Telling::Touch)),
+                    (KeyAge::Current, false, None) => None,
+                };
+                if !elsewhere && due.is_none() && heard.action.is_none() {
                     return (Outcome::Resumed, Change::Keep);
                 }
                 let origin = origin(inputs);
@@ -126,17 +248,16 @@ impl Affinity {
                 if origin != Origin::Upstream || ended_meanwhile {
                     return (Outcome::Untouched, Change::Keep);
                 }
-                let due = match age {
-                    KeyAge::Older => Some(Outcome::Rekeyed),
-                    KeyAge::Current => renewal.then_some(Outcome::Renewed),
-                };
-                let due = match worker.freshness(&session.id, session.generation, exchange.began, monotonic) {
+                let freshness = |generation| worker.freshness(&session.id, generation, exchange.began, monotonic);
+                // The store's copy that the client lacks may be on its way to it.
+                let on_its_way = behind.is_some_and(|generation| freshness(generation) == Freshness::Stale);
+                let due = match freshness(session.generation) {
                     // Whoever planted a token may have ended that session: a login gets a new id all the same.
                     Freshness::Stale if heard.action != Some(Action::Rotate) => {
                         return (Outcome::Untouched, Change::Keep);
                     }
                     Freshness::Stale | Freshness::Told => None,
-                    Freshness::Current => due,
+                    Freshness::Current => due.filter(|_| !on_its_way),
                 };
                 let mut session = Session { renewed: now, ..session };
                 if let Some(cluster) = exchange.asked.cluster {
@@ -174,7 +295,7 @@ impl Affinity {
     fn resume(
         &self,
         mut session: Session,
-        due: Option<Outcome>,
+        due: Option<(Outcome, Telling)>,
         elsewhere: bool,
         action: Option<Action>,
         worker: &mut Worker,
@@ -183,27 +304,24 @@ impl Affinity {
         if action == Some(Action::Release) {
             let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
             return match (released, due) {
-                (true, _) => (Outcome::Released, Change::Update(session)),
-                (false, Some(due)) => (due, Change::Update(session)),
+                (true, _) => (Outcome::Released, Change::Update(session, Telling::Write)),
+                (false, Some((due, telling))) => (due, Change::Update(session, telling)),
                 (false, None) => (Outcome::Resumed, Change::Keep),
             };
         }
         let repin = if elsewhere { self.repin(&mut session, worker, inputs) } else { Repin::Same };
         if action == Some(Action::Rotate) {
-            let Some(id) = new_id(worker, inputs) else { return (Outcome::Failed, Change::Keep) };
-            let old = std::mem::replace(&mut session.id, id);
-            session.generation = 0;
-            return (Outcome::Rotated, Change::Replace(session, old));
+            return rotate(session, worker, inputs);
         }
         let unchanged = match repin {
-            Repin::Moved => return (Outcome::Moved, Change::Update(session)),
-            Repin::Pinned => return (Outcome::Pinned, Change::Update(session)),
+            Repin::Moved => return (Outcome::Moved, Change::Update(session, Telling::Write)),
+            Repin::Pinned => return (Outcome::Pinned, Change::Update(session, Telling::Write)),
             Repin::Same => Outcome::Resumed,
             Repin::Kept => Outcome::Kept,
             Repin::Ignored => Outcome::PinIgnored,
         };
         match due {
-            Some(due) => (due, Change::Update(session)),
+            Some((due, telling)) => (due, Change::Update(session, telling)),
             None => (unchanged, Change::Keep),
         }
     }
@@ -248,20 +366,20 @@ impl Affinity {
     /// Carries out a change. `false` when it could not be.
     fn apply(&self, change: Change, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'_>>) -> bool {
         let set_cookie = match &change {
-            Change::Keep => return true,
-            Change::Clear => Some(self.config.cookie.set_cookie.clear()),
-            Change::Begin(session) | Change::Update(session) | Change::Replace(session, _) => {
+            Change::Keep | Change::End { clear: false, .. } => return true,
+            Change::End { clear: true, .. } => Some(self.config.cookie.set_cookie.clear()),
+            Change::Begin(session) | Change::Update(session, _) | Change::Replace(session, _) => {
                 self.issue(session, worker, inputs)
             }
         };
         let Some(set_cookie) = set_cookie else { return false };
         match change {
-            Change::Update(session) => {
+            Change::Update(session, _) => {
                 worker.told(session.id, session.generation, inputs.monotonic().unwrap_or_default());
             }
             Change::Replace(_, old) => worker.over(old, inputs.monotonic().unwrap_or_default()),
             // Nothing older of a new session is about; a logout was noted when it was decided.
-            Change::Keep | Change::Begin(_) | Change::Clear => {}
+            Change::Keep | Change::Begin(_) | Change::End { .. } => {}
         }
         edits.push(Edit::Add("set-cookie", set_cookie.into_bytes()));
         let headers = inputs.response_headers().unwrap_or_default();
@@ -315,12 +433,22 @@ fn end(exchange: &Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcom
     if origin == Origin::Local {
         return (Outcome::Untouched, Change::Keep);
     }
-    if let Standing::Resumed(session, _) = &exchange.standing {
-        worker.over(session.id, inputs.monotonic().unwrap_or_default());
-    }
+    let session = match &exchange.standing {
+        Standing::Resumed(Resumed { session, .. }) | Standing::Unconfirmed(session) => {
+            worker.over(session.id, inputs.monotonic().unwrap_or_default());
+            Some(session.clone())
+        }
+        Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => None,
+    };
     let may_have_one = exchange.presented || exchange.standing == Standing::Unknown;
-    let clear = may_have_one && origin == Origin::Upstream;
-    (Outcome::Ended, if clear { Change::Clear } else { Change::Keep })
+    (Outcome::Ended, Change::End { session, clear: may_have_one && origin == Origin::Upstream })
+}
+
+/// The same session under a new id.
+fn rotate(session: Session, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcome, Change) {
+    let Some(id) = new_id(worker, inputs) else { return (Outcome::Failed, Change::Keep) };
+    let old = session.id;
+    (Outcome::Rotated, Change::Replace(Session { id, generation: 0, ..session }, old))
 }
 
 fn origin(inputs: &dyn Inputs) -> Origin {

@@ -1,19 +1,23 @@
-//! Decisions, with the proxy played by the test. By subject: `request`, `response`, `application`, `failures`.
+//! Decisions, with the proxy played by the test. By subject: `request`, `response`, `application`, `failures`, `store`.
 
 mod application;
 mod failures;
 mod request;
 mod response;
+mod store;
 
 use super::*;
 use crate::config::Config;
 use crate::metrics::{Counter, Fault, Outcome};
+use crate::store_client::StreamId;
 use crate::token::{self, Refusal};
 use crate::worker::Worker;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::cell::Cell;
 use std::time::Duration;
+
+const STREAM: StreamId = StreamId(7);
 
 const T0: UnixTime = UnixTime(1_800_000_000);
 const A: &str = "127.0.0.1:9001";
@@ -29,6 +33,7 @@ struct Proxy {
     response: Vec<(String, String)>,
     carried: Option<Vec<u8>>,
     randomness: bool,
+    monotonic: bool,
     drawn: Cell<u8>,
     /// How often each of cluster, address and details was asked for.
     asked: Cell<u32>,
@@ -44,6 +49,7 @@ impl Default for Proxy {
             response: vec![(":status".into(), "200".into())],
             carried: None,
             randomness: true,
+            monotonic: true,
             drawn: Cell::new(0),
             asked: Cell::new(0),
         }
@@ -67,7 +73,7 @@ impl Inputs for Proxy {
         self.now
     }
     fn monotonic(&self) -> Option<Monotonic> {
-        self.now.map(|now| Monotonic(Duration::from_secs(now.0)))
+        self.now.filter(|_| self.monotonic).map(|now| Monotonic(Duration::from_secs(now.0)))
     }
     fn random_id(&self) -> Option<SessionId> {
         self.draw().map(SessionId)
@@ -109,7 +115,7 @@ const KEYS: &str = r#"{"id":"new","secret":{"base64":"QUFBQUFBQUFBQUFBQUFBQUFBQU
 fn affinity(members: &str) -> Affinity {
     let comma = if members.is_empty() { "" } else { "," };
     let json = format!(r#"{{"keys":[{KEYS}],"cookie":{{"name":"m"}}{comma}{members}}}"#);
-    Affinity::new(Config::parse(json.as_bytes(), &|_| None).unwrap())
+    Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()))
 }
 
 /// What a response did, as the client sees it.
@@ -122,7 +128,9 @@ enum Cookie {
 
 impl Scene {
     fn new(members: &str) -> Self {
-        Self { affinity: affinity(members), worker: Worker::default(), proxy: Proxy::default(), cookie: None }
+        let affinity = affinity(members);
+        let worker = Worker::new(&affinity.config);
+        Self { affinity, worker, proxy: Proxy::default(), cookie: None }
     }
 
     /// A client whose session is pinned to `A` in the cluster `app`.
@@ -133,6 +141,11 @@ impl Scene {
         scene.bridge(false);
         scene.worker.counts.take();
         scene
+    }
+
+    /// The configuration, to be changed.
+    fn config(&mut self) -> &mut Config {
+        Rc::make_mut(&mut self.affinity.config)
     }
 
     /// Whether the native filter names the serving host on the response.
@@ -167,13 +180,20 @@ impl Scene {
     }
 
     fn request_with(&mut self, headers: &Headers) -> (Exchange, Vec<Edit<'static>>) {
-        let (exchange, edits) = self.affinity.on_request(&mut self.worker, Some(headers), &self.proxy);
+        let request = self.affinity.on_request(STREAM, &mut self.worker, Some(headers), &self.proxy);
+        let (exchange, edits) = proceeds(request);
         (exchange, edits.into_iter().map(owned).collect())
     }
 
     fn respond(&mut self, exchange: Exchange) -> Cookie {
-        let edits = self.affinity.on_response(exchange, &mut self.worker, &self.proxy);
-        let set_cookie = added(&edits, "set-cookie");
+        let edits = answers(self.affinity.on_response(STREAM, exchange, &mut self.worker, &self.proxy));
+        let edits: Vec<Edit<'static>> = edits.into_iter().map(owned).collect();
+        self.take(&edits)
+    }
+
+    /// What the client does with a response.
+    fn take(&mut self, edits: &[Edit<'_>]) -> Cookie {
+        let set_cookie = added(edits, "set-cookie");
         match set_cookie.as_deref().and_then(|line| line.strip_prefix("m=")?.split_once(';')) {
             None => Cookie::Kept,
             Some(("", _)) => {
@@ -210,7 +230,7 @@ impl Scene {
             .into_iter()
             .filter_map(|(counter, _)| match counter {
                 Counter::Session(outcome) => Some(outcome),
-                Counter::Refused(_) | Counter::Fault(_) => None,
+                Counter::Refused(_) | Counter::Fault(_) | Counter::StoreCall(..) => None,
             })
             .collect();
         assert_eq!(outcomes.len(), 1, "{outcomes:?}");
@@ -219,6 +239,22 @@ impl Scene {
 
     fn counted(&self, counter: Counter) -> bool {
         self.worker.counts.clone().take().iter().any(|(known, _)| *known == counter)
+    }
+}
+
+/// A request that does not wait.
+fn proceeds(request: Request<'_>) -> (Exchange, Vec<Edit<'_>>) {
+    match request {
+        Request::Proceed(exchange, edits) => (exchange, edits),
+        other @ (Request::Wait(_) | Request::Refuse(_)) => panic!("{other:?}"),
+    }
+}
+
+/// A response that does not wait.
+fn answers(response: Response<'_>) -> Vec<Edit<'_>> {
+    match response {
+        Response::Proceed(edits) => edits,
+        waiting @ Response::Wait(..) => panic!("{waiting:?}"),
     }
 }
 

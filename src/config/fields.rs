@@ -2,7 +2,7 @@
 
 use super::duration;
 use super::error::{ConfigError, ConfigErrors};
-use super::json::Json;
+use crate::json::Json;
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl<'a> Field<'a> {
 
     /// One of a closed set of words.
     pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let accepted = words.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        let accepted = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         let given = self.string(&format!("one of {accepted}"))?;
         let known = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
         known.or_else(|| self.error(format!("is not known; accepted is one of {accepted}")))

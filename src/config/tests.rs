@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::{Gateway, ProtocolName, Token};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -9,6 +10,7 @@ const SECRET_2: &str = "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI";
 fn environment(name: &str) -> Option<Vec<u8>> {
     match name {
         "KEY" => Some(format!("{SECRET}\n").into_bytes()),
+        "TOKEN" => Some(b"s3cret\n".to_vec()),
         "SHORT" => Some(b"QUFB".to_vec()),
         "RUBBISH" => Some(b"\xff*".to_vec()),
         _ => None,
@@ -52,6 +54,58 @@ fn keys_are_enough_and_the_rest_has_the_documented_defaults() {
     assert_eq!(config.app.session_header.name.as_str(), "x-mooring-session");
     assert!(config.app.action_header.enabled && config.app.session_header.enabled);
     assert_eq!(config.debug_header, None);
+    assert_eq!(config.store, None);
+}
+
+#[test]
+fn a_store_needs_a_cluster_and_the_rest_has_the_documented_defaults() {
+    let store = accepted(r#""store":{"cluster":"session_store"}"#).store.unwrap();
+    let gateway = Gateway {
+        protocol: ProtocolName::Rest,
+        cluster: "session_store".into(),
+        authority: "session-store".into(),
+        token: None,
+        namespace: "mooring".into(),
+        timeout: Duration::from_millis(100),
+    };
+    let defaults = Store {
+        gateway,
+        create: Create::OnReturn,
+        on_missing: OnMissing::TrustCookie,
+        on_error: OnError::TrustCookie,
+        write: Write::Async,
+    };
+    assert_eq!(store, defaults);
+    assert_eq!(accepted(r#""store":null"#).store, None);
+}
+
+#[test]
+fn every_field_of_a_store_is_read() {
+    let store = accepted(
+        r#""store":{"protocol":"upstash","cluster":"c","authority":"a.example","token":{"env":"TOKEN"},"namespace":"n.1",
+        "timeout":"2s","create":"at_once","on_missing":"new_session","on_error":"fail","write":"sync"}"#,
+    )
+    .store
+    .unwrap();
+    let gateway = Gateway {
+        protocol: ProtocolName::Upstash,
+        cluster: "c".into(),
+        authority: "a.example".into(),
+        token: Token::new(b"s3cret"),
+        namespace: "n.1".into(),
+        timeout: Duration::from_secs(2),
+    };
+    let expected = Store {
+        gateway,
+        create: Create::AtOnce,
+        on_missing: OnMissing::NewSession,
+        on_error: OnError::Fail,
+        write: Write::Sync,
+    };
+    assert_eq!(store, expected);
+    assert!(store.gateway.token.is_some() && !format!("{store:?}").contains("s3cret"));
+    let webdis = r#""store":{"protocol":"webdis","cluster":"c","token":{"text":"user:password"}}"#;
+    assert_eq!(accepted(webdis).store.unwrap().gateway.token, Token::new(b"user:password"));
 }
 
 #[test]
@@ -203,7 +257,39 @@ fn every_other_section_keeps_its_rules() {
         (r#""upstream":{"header":"Cookie"}"#, "upstream.header: is not a header name"),
         (r#""upstream":{"failover":"never"}"#, "upstream.failover: is not known"),
         (r#""upstream":{"failover":"none","via":"override_host"}"#, "upstream.failover: none needs a strict bridge"),
-        (r#""store":{"protocol":"rest","cluster":"c"}"#, "store: is not supported yet"),
+        (r#""store":[]"#, "store: is an array"),
+        (r#""store":{}"#, "store.cluster: is missing"),
+        (r#""store":{"cluster":""}"#, "store.cluster: breaks a rule"),
+        (r#""store":{"cluster":"a b"}"#, "store.cluster: breaks a rule"),
+        (r#""store":{"cluster":"c","protocol":"redis"}"#, "store.protocol: is not known"),
+        (r#""store":{"cluster":"c","authority":"a\u000ab"}"#, "store.authority: breaks a rule"),
+        (r#""store":{"cluster":"c","namespace":"a:b"}"#, "store.namespace: breaks a rule"),
+        (r#""store":{"cluster":"c","timeout":"11s"}"#, "store.timeout: is out of range"),
+        (r#""store":{"cluster":"c","timeout":"0s"}"#, "store.timeout: is out of range"),
+        (r#""store":{"cluster":"c","create":"never"}"#, "store.create: is not known"),
+        (r#""store":{"cluster":"c","on_error":"new_session"}"#, "store.on_error: is not known"),
+        (r#""store":{"cluster":"c","write":"lazy"}"#, "store.write: is not known"),
+        (r#""store":{"cluster":"c","ttl":"1h"}"#, "store.ttl: is an unknown field"),
+        (r#""store":{"cluster":"c","on_missing":"new_session"}"#, "store.on_missing: new_session refuses"),
+        (
+            r#""store":{"cluster":"c","on_missing":"new_session","create":"at_once"}"#,
+            "store.on_missing: new_session refuses",
+        ),
+        (
+            r#""store":{"cluster":"c","on_missing":"new_session","write":"sync"}"#,
+            "store.on_missing: new_session refuses",
+        ),
+        (r#""store":{"cluster":"c","token":"t"}"#, "store.token: is a string"),
+        (r#""store":{"cluster":"c","token":{}}"#, "store.token: names not exactly one source"),
+        (r#""store":{"cluster":"c","token":{"env":"A","text":"b"}}"#, "store.token: names not exactly one source"),
+        (r#""store":{"cluster":"c","token":{"env":"ABSENT"}}"#, "store.token.env: names an environment variable"),
+        (r#""store":{"cluster":"c","token":{"env":"RUBBISH"}}"#, "store.token.env: is not a token"),
+        (r#""store":{"cluster":"c","token":{"text":"a b"}}"#, "store.token.text: is not a token"),
+        (r#""store":{"cluster":"c","protocol":"webdis","token":{"text":"t"}}"#, "store.token: is none that webdis"),
+        (
+            r#""store":{"cluster":"c"},"session":{"absolute_timeout":"0s"}"#,
+            "session.absolute_timeout: is off, and a store",
+        ),
         (r#""cache":{"entries":0}"#, "cache.entries: is out of range"),
         (r#""cache":{"entries":1.5}"#, "cache.entries: is out of range"),
         (r#""cache":{"entries":-1}"#, "cache.entries: is out of range"),

@@ -1,9 +1,10 @@
 //! A proxy for tests: it holds state, as the real one does, and lets a test look at it and break it.
 //! Maps behave as Envoy's do: `set` leaves one line, reading one header gives its first line, names are in lower case.
 
-use super::{CounterId, Host, Map, Status};
+use super::{ContextId, CounterId, Host, Map, Side, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
+use crate::store_client::CallId;
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -35,11 +36,17 @@ pub enum Call {
     Tick,
     /// Metrics.
     Metric,
+    /// Sending a call.
+    Call,
+    /// Acting as another context.
+    ActAs,
+    /// Resuming a stream, or answering in the upstream's place.
+    Resume,
 }
 
-/// Everything that the proxy holds.
+/// What the proxy holds of one stream.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct Stream {
     /// What the client sent, as edited.
     pub request_headers: Vec<Line>,
     /// The request's trailers, as edited.
@@ -50,6 +57,46 @@ pub struct State {
     pub response_trailers: Vec<Line>,
     /// Properties, by path with `.` between its parts.
     pub properties: BTreeMap<String, Vec<u8>>,
+    /// How often its request was resumed.
+    pub requests_resumed: u32,
+    /// How often its response was resumed.
+    pub responses_resumed: u32,
+    /// The status and the headers with which the plugin answered in the upstream's place.
+    pub answered: Option<(u32, Vec<Line>)>,
+}
+
+/// A call that the plugin made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// How the proxy names it.
+    pub id: CallId,
+    /// For which context it was made.
+    pub context: ContextId,
+    /// To which cluster.
+    pub cluster: String,
+    /// Its headers.
+    pub headers: Vec<Line>,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// Everything that the proxy holds.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The streams that there are.
+    pub streams: BTreeMap<ContextId, Stream>,
+    /// Contexts that are gone: nobody can act as one.
+    pub gone: BTreeSet<ContextId>,
+    /// The context that host calls are about.
+    pub effective: ContextId,
+    /// Calls that have no answer yet.
+    pub sent: Vec<Sent>,
+    /// What the call came back with whose callback this is.
+    pub call_response: (Vec<Line>, Vec<u8>),
+    /// What would have taken the real proxy down.
+    pub crashes: Vec<&'static str>,
     /// Filter state that outlives a pass of the filter chain.
     pub declared: BTreeSet<String>,
     /// The plugin's configuration.
@@ -72,6 +119,7 @@ pub struct State {
     pub calls: u64,
     counter_names: Vec<String>,
     random: u64,
+    calls_sent: u32,
 }
 
 /// A proxy for tests. Clones share their state.
@@ -89,7 +137,12 @@ impl FakeHost {
         self.state().broken.insert(call, status);
     }
 
-    fn call(&self, call: Call) -> Result<RefMut<'_, State>, Status> {
+    /// A callback of this context begins.
+    pub fn enter(&self, context: ContextId) {
+        self.state().effective = context;
+    }
+
+    fn host_call(&self, call: Call) -> Result<RefMut<'_, State>, Status> {
         let mut state = self.state();
         state.calls = state.calls.saturating_add(1);
         match state.broken.get(&call) {
@@ -100,60 +153,66 @@ impl FakeHost {
 }
 
 impl State {
+    /// The stream that host calls are about.
+    pub fn stream(&mut self) -> &mut Stream {
+        self.streams.entry(self.effective).or_default()
+    }
+
     fn map(&mut self, map: Map) -> &mut Vec<Line> {
         match map {
-            Map::RequestHeaders => &mut self.request_headers,
-            Map::RequestTrailers => &mut self.request_trailers,
-            Map::ResponseHeaders => &mut self.response_headers,
-            Map::ResponseTrailers => &mut self.response_trailers,
+            Map::RequestHeaders => &mut self.stream().request_headers,
+            Map::RequestTrailers => &mut self.stream().request_trailers,
+            Map::ResponseHeaders => &mut self.stream().response_headers,
+            Map::ResponseTrailers => &mut self.stream().response_trailers,
+            Map::CallResponseHeaders => &mut self.call_response.0,
         }
     }
 }
 
 impl Host for FakeHost {
     fn headers(&self, map: Map) -> Result<Headers, Status> {
-        let mut state = self.call(Call::Headers)?;
+        let mut state = self.host_call(Call::Headers)?;
         Ok(Headers::from_pairs(state.map(map).iter().map(|(name, value)| (name.as_slice(), value.as_slice()))))
     }
 
     fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, Status> {
-        let mut state = self.call(Call::Header)?;
+        let mut state = self.host_call(Call::Header)?;
         Ok(state.map(map).iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.clone()))
     }
 
     fn set_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
-        let mut state = self.call(Call::EditHeader)?;
+        let mut state = self.host_call(Call::EditHeader)?;
         state.map(map).retain(|(key, _)| key != name.as_bytes());
         state.map(map).push((name.into(), value.into()));
         Ok(())
     }
 
     fn add_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
-        self.call(Call::EditHeader)?.map(map).push((name.into(), value.into()));
+        self.host_call(Call::EditHeader)?.map(map).push((name.into(), value.into()));
         Ok(())
     }
 
     fn remove_header(&self, map: Map, name: &str) -> Result<(), Status> {
-        self.call(Call::EditHeader)?.map(map).retain(|(key, _)| key != name.as_bytes());
+        self.host_call(Call::EditHeader)?.map(map).retain(|(key, _)| key != name.as_bytes());
         Ok(())
     }
 
     fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, Status> {
-        Ok(self.call(Call::Property)?.properties.get(&path.join(".")).cloned())
+        Ok(self.host_call(Call::Property)?.stream().properties.get(&path.join(".")).cloned())
     }
 
     fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status> {
-        self.call(Call::SetProperty)?.properties.insert(path.join("."), value.into());
+        self.host_call(Call::SetProperty)?.stream().properties.insert(path.join("."), value.into());
         Ok(())
     }
 
     fn declare_request_property(&self, name: &str) -> Result<(), Status> {
-        self.call(Call::SetProperty)?.declared.insert(name.into());
+        self.host_call(Call::SetProperty)?.declared.insert(name.into());
         Ok(())
     }
 
     fn plugin_configuration(&self) -> Result<Vec<u8>, Status> {
-        Ok(self.call(Call::Configuration)?.configuration.clone())
+        Ok(self.host_call(Call::Configuration)?.configuration.clone())
     }
 
     fn environment_variable(&self, name: &str) -> Option<Vec<u8>> {
@@ -161,16 +220,16 @@ impl Host for FakeHost {
     }
 
     fn now(&self) -> Result<UnixTime, Status> {
-        Ok(self.call(Call::Clock)?.now)
+        Ok(self.host_call(Call::Clock)?.now)
     }
 
     fn monotonic(&self) -> Result<Monotonic, Status> {
-        Ok(Monotonic(self.call(Call::Clock)?.monotonic))
+        Ok(Monotonic(self.host_call(Call::Clock)?.monotonic))
     }
 
     /// Distinct bytes each time; not random at all.
     fn random(&self, buffer: &mut [u8]) -> Result<(), Status> {
-        let mut state = self.call(Call::Random)?;
+        let mut state = self.host_call(Call::Random)?;
         state.random = state.random.saturating_add(1);
         let bytes = state.random.to_be_bytes();
         buffer.iter_mut().zip(bytes.iter().rev().cycle()).for_each(|(to, from)| *to = *from);
@@ -178,12 +237,12 @@ impl Host for FakeHost {
     }
 
     fn set_tick_period(&self, milliseconds: u32) -> Result<(), Status> {
-        self.call(Call::Tick)?.tick_period = Some(milliseconds);
+        self.host_call(Call::Tick)?.tick_period = Some(milliseconds);
         Ok(())
     }
 
     fn define_counter(&self, name: &str) -> Result<CounterId, Status> {
-        let mut state = self.call(Call::Metric)?;
+        let mut state = self.host_call(Call::Metric)?;
         let at = state.counter_names.iter().position(|known| known == name).unwrap_or_else(|| {
             state.counter_names.push(name.into());
             state.counter_names.len().saturating_sub(1)
@@ -192,11 +251,53 @@ impl Host for FakeHost {
     }
 
     fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status> {
-        let mut state = self.call(Call::Metric)?;
+        let mut state = self.host_call(Call::Metric)?;
         let at = usize::try_from(counter.0).unwrap_or(usize::MAX);
         let name = state.counter_names.get(at).cloned().ok_or(Status(2))?;
         let count = state.counters.entry(name).or_default();
         *count = count.saturating_add(by.into());
+        Ok(())
+    }
+
+    fn act_as(&self, context: ContextId) -> Result<(), Status> {
+        let mut state = self.host_call(Call::ActAs)?;
+        if state.gone.contains(&context) {
+            return Err(Status(2));
+        }
+        state.effective = context;
+        Ok(())
+    }
+
+    fn call(&self, cluster: &str, headers: &Headers, body: &[u8], timeout: Duration) -> Result<CallId, Status> {
+        let mut state = self.host_call(Call::Call)?;
+        state.calls_sent = state.calls_sent.saturating_add(1);
+        let id = CallId(state.calls_sent);
+        let lines = headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let context = state.effective;
+        state.sent.push(Sent { id, context, cluster: cluster.into(), headers: lines, body: body.into(), timeout });
+        Ok(id)
+    }
+
+    fn call_response_body(&self, most: usize) -> Result<Vec<u8>, Status> {
+        Ok(self.host_call(Call::Header)?.call_response.1.iter().take(most).copied().collect())
+    }
+
+    fn resume(&self, side: Side) -> Result<(), Status> {
+        let mut state = self.host_call(Call::Resume)?;
+        let stream = state.stream();
+        match side {
+            Side::Request => stream.requests_resumed = stream.requests_resumed.saturating_add(1),
+            Side::Response if stream.response_headers.is_empty() => {
+                state.crashes.push("a response was resumed before its headers came");
+            }
+            Side::Response => stream.responses_resumed = stream.responses_resumed.saturating_add(1),
+        }
+        Ok(())
+    }
+
+    fn respond(&self, status: u32, _details: &str, headers: &Headers, _body: &str) -> Result<(), Status> {
+        let lines = headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.host_call(Call::Resume)?.stream().answered = Some((status, lines));
         Ok(())
     }
 

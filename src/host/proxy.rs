@@ -1,10 +1,11 @@
-//! The proxy-wasm ABI 0.2.1, called directly. The SDK's own wrappers panic on statuses that they do not expect and on bytes that are
-//! not UTF-8, and one panic is an outage; here a status is a plain number, and every number is answered.
+//! The calls of the proxy-wasm ABI 0.2.1, made directly: a status is a plain number, bytes stay bytes, and every answer has a value
+//! (docs/decisions/0006).
 #![allow(unsafe_code)]
 
-use super::{CounterId, Host, Map, Status};
+use super::{ContextId, CounterId, Host, Map, Side, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
+use crate::store_client::CallId;
 use std::time::Duration;
 
 /// The proxy that this module runs in.
@@ -13,6 +14,8 @@ pub struct Proxy;
 
 const OK: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
+const CALL_RESPONSE_BODY: u32 = 4;
+const NO_GRPC_STATUS: i32 = -1;
 const COUNTER: u32 = 0;
 const LEVEL_ERROR: u32 = 4;
 
@@ -62,6 +65,30 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout_milliseconds: u32,
+        call: *mut u32,
+    ) -> u32;
+    fn proxy_continue_stream(side: u32) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, metric: *mut u32) -> u32;
     fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
 }
@@ -85,8 +112,8 @@ impl Returned {
         if self.data.is_null() {
             return Ok(Vec::new());
         }
-        // SAFETY: a pointer that the proxy returns with OK comes from `proxy_on_memory_allocate(size)` (the SDK's allocator),
-        // which leaks a boxed slice of exactly `size` bytes from this allocator; the proxy has filled them and forgets them.
+        // SAFETY: a pointer that the proxy returns with OK comes from `proxy_on_memory_allocate(size)`, which leaks a vector of
+        // exactly `size` bytes from this allocator; the proxy has filled them and forgets them.
         Ok(unsafe { Vec::from_raw_parts(self.data, self.size, self.size) })
     }
 }
@@ -98,6 +125,14 @@ fn optional(returned: Result<Vec<u8>, Status>) -> Result<Option<Vec<u8>>, Status
         Err(Status::NOT_FOUND) => Ok(None),
         Err(status) => Err(status),
     }
+}
+
+/// The first bytes of a buffer, at most so many.
+fn buffer(kind: u32, most: usize) -> Result<Vec<u8>, Status> {
+    let mut out = Returned::NOTHING;
+    // SAFETY: both pointers are to fields of a local that outlives the call.
+    let status = unsafe { proxy_get_buffer_bytes(kind, 0, most, &raw mut out.data, &raw mut out.size) };
+    Ok(optional(out.take(status))?.unwrap_or_default())
 }
 
 impl Host for Proxy {
@@ -167,12 +202,7 @@ impl Host for Proxy {
     }
 
     fn plugin_configuration(&self) -> Result<Vec<u8>, Status> {
-        let mut out = Returned::NOTHING;
-        // SAFETY: both pointers are to fields of a local that outlives the call.
-        let status = unsafe {
-            proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, &raw mut out.data, &raw mut out.size)
-        };
-        Ok(optional(out.take(status))?.unwrap_or_default())
+        buffer(PLUGIN_CONFIGURATION, usize::MAX)
     }
 
     #[allow(clippy::disallowed_methods)]
@@ -221,6 +251,60 @@ impl Host for Proxy {
     fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status> {
         // SAFETY: no pointer is passed.
         check(unsafe { proxy_increment_metric(counter.0, by.into()) })
+    }
+
+    fn act_as(&self, context: ContextId) -> Result<(), Status> {
+        // SAFETY: no pointer is passed.
+        check(unsafe { proxy_set_effective_context(context.0) })
+    }
+
+    fn call(&self, cluster: &str, headers: &Headers, body: &[u8], timeout: Duration) -> Result<CallId, Status> {
+        let headers = headers.as_bytes();
+        let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut call = 0;
+        // SAFETY: cluster, headers and body are borrowed for the call, which copies them; there are no trailers; the last pointer
+        // is to a local that outlives the call.
+        check(unsafe {
+            proxy_http_call(
+                cluster.as_ptr(),
+                cluster.len(),
+                headers.as_ptr(),
+                headers.len(),
+                body.as_ptr(),
+                body.len(),
+                std::ptr::null(),
+                0,
+                timeout,
+                &raw mut call,
+            )
+        })?;
+        Ok(CallId(call))
+    }
+
+    fn call_response_body(&self, most: usize) -> Result<Vec<u8>, Status> {
+        buffer(CALL_RESPONSE_BODY, most)
+    }
+
+    fn resume(&self, side: Side) -> Result<(), Status> {
+        // SAFETY: no pointer is passed.
+        check(unsafe { proxy_continue_stream(side as u32) })
+    }
+
+    fn respond(&self, status: u32, details: &str, headers: &Headers, body: &str) -> Result<(), Status> {
+        let headers = headers.as_bytes();
+        // SAFETY: details, body and headers are borrowed for the call, which copies them.
+        check(unsafe {
+            proxy_send_local_response(
+                status,
+                details.as_ptr(),
+                details.len(),
+                body.as_ptr(),
+                body.len(),
+                headers.as_ptr(),
+                headers.len(),
+                NO_GRPC_STATUS,
+            )
+        })
     }
 
     fn log_error(&self, message: &str) {

@@ -1,14 +1,15 @@
 //! Every host call refused, with every status: requests are served, nothing panics, and a good cookie is never replaced.
 
-use crate::fake::FakeWorld;
+use crate::fake::{FakeWorld, ROOT};
 use crate::shared::browser::Browser;
 use crate::shared::world::{Setup, World, plugin};
-use mooring::filter::RootFilter;
+use mooring::filter::{Action, Contexts};
 use mooring::host::Map;
 use mooring::host::fake::{Call, FakeHost};
+use mooring::store_client::{CallId, StreamId};
 use serde_json::json;
 
-const CALLS: [Call; 10] = [
+const CALLS: [Call; 13] = [
     Call::Headers,
     Call::Header,
     Call::EditHeader,
@@ -19,17 +20,29 @@ const CALLS: [Call; 10] = [
     Call::Random,
     Call::Tick,
     Call::Metric,
+    Call::Call,
+    Call::ActAs,
+    Call::Resume,
 ];
 
 /// Every status of the ABI, and some that it does not know.
 const STATUSES: [u32; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 255, u32::MAX];
 
-fn configured() -> (FakeHost, RootFilter<FakeHost>) {
+const STREAM: StreamId = StreamId(2);
+
+fn created(host: &FakeHost) -> Contexts<FakeHost> {
+    let mut contexts = Contexts::new(host.clone());
+    contexts.on_root_create(ROOT);
+    contexts
+}
+
+fn configured() -> (FakeHost, Contexts<FakeHost>) {
     let host = FakeHost::default();
     host.state().configuration = plugin(json!({})).to_string().into_bytes();
-    let mut root = RootFilter::new(host.clone());
-    assert!(root.on_configure());
-    (host, root)
+    let mut contexts = created(&host);
+    assert!(contexts.on_configure(ROOT));
+    host.enter(STREAM.into());
+    (host, contexts)
 }
 
 #[test]
@@ -91,7 +104,7 @@ fn a_plugin_that_cannot_be_set_up_is_refused_with_a_reason() {
         let host = FakeHost::default();
         host.state().configuration = plugin(json!({})).to_string().into_bytes();
         host.break_call(call, 10);
-        assert!(!RootFilter::new(host.clone()).on_configure());
+        assert!(!created(&host).on_configure(ROOT));
         assert_eq!(host.state().log, [format!("mooring: {reason}")]);
     }
 }
@@ -100,7 +113,7 @@ fn a_plugin_that_cannot_be_set_up_is_refused_with_a_reason() {
 fn a_refused_config_is_logged_without_its_values() {
     let host = FakeHost::default();
     host.state().configuration = br#"{"keys":[{"id":"k","secret":{"base64":"c2VjcmV0"}}],"typo":1}"#.to_vec();
-    assert!(!RootFilter::new(host.clone()).on_configure());
+    assert!(!created(&host).on_configure(ROOT));
     let log = host.state().log.concat();
     assert!(log.contains("typo: is an unknown field") && log.contains("keys[0].secret.base64: has 6 bytes"), "{log}");
     assert!(!log.contains("c2VjcmV0"));
@@ -110,14 +123,36 @@ fn a_refused_config_is_logged_without_its_values() {
 #[test]
 fn a_root_without_a_config_lets_requests_pass() {
     let host = FakeHost::default();
-    let root = RootFilter::new(host.clone());
-    let mut filter = root.http_filter();
-    filter.on_request_headers();
-    filter.on_response_headers();
-    filter.on_trailers(Map::ResponseTrailers);
-    filter.on_done();
-    root.on_tick();
+    let mut contexts = created(&host);
+    contexts.on_stream_create(STREAM, ROOT);
+    assert_eq!(contexts.on_request_headers(STREAM), Action::Continue);
+    assert_eq!(contexts.on_response_headers(STREAM), Action::Continue);
+    contexts.on_trailers(STREAM, Map::ResponseTrailers);
+    contexts.on_done(STREAM.into());
+    contexts.on_delete(STREAM.into());
+    contexts.on_tick(ROOT);
     assert_eq!(host.state().calls, 0);
+}
+
+#[test]
+fn callbacks_of_contexts_that_were_never_made_do_nothing() {
+    let (host, mut contexts) = configured();
+    let before = host.state().calls;
+    let stranger = StreamId(77);
+    assert!(!contexts.on_configure(stranger.into()));
+    let configuring = host.state().calls;
+    assert!(configuring > before);
+    contexts.on_stream_create(StreamId(78), stranger.into());
+    for stream in [stranger, StreamId(78)] {
+        assert_eq!(contexts.on_request_headers(stream), Action::Continue);
+        assert_eq!(contexts.on_response_headers(stream), Action::Continue);
+        contexts.on_trailers(stream, Map::RequestTrailers);
+        contexts.on_tick(stream.into());
+        contexts.on_call_response(stream.into(), CallId(1), 1, 1);
+        contexts.on_done(stream.into());
+        contexts.on_delete(stream.into());
+    }
+    assert_eq!(host.state().calls, configuring);
 }
 
 #[test]
@@ -137,44 +172,45 @@ fn an_override_that_the_proxy_did_not_set_is_no_reason_to_move() {
 
 #[test]
 fn what_was_counted_last_is_handed_over_when_the_root_ends() {
-    let (host, root) = configured();
-    let mut filter = root.http_filter();
-    filter.on_request_headers();
-    filter.on_response_headers();
+    let (host, mut contexts) = configured();
+    contexts.on_stream_create(STREAM, ROOT);
+    contexts.on_request_headers(STREAM);
+    contexts.on_response_headers(STREAM);
     assert_eq!(host.state().counters.get("mooring_sessions.outcome=untouched"), None);
-    root.on_done();
+    contexts.on_done(ROOT);
     assert_eq!(host.state().counters.get("mooring_sessions.outcome=untouched"), Some(&1));
 }
 
 #[test]
 fn a_stream_that_ends_without_a_response_leaves_its_session_for_the_next_pass() {
-    let (host, root) = configured();
+    let (host, mut contexts) = configured();
     let id = |host: &FakeHost| {
-        let state = host.state();
-        state.request_headers.iter().find(|(name, _)| name == b"x-mooring-session").map(|(_, id)| id.clone())
+        let mut state = host.state();
+        state.stream().request_headers.iter().find(|(name, _)| name == b"x-mooring-session").map(|(_, id)| id.clone())
     };
-    let mut first = root.http_filter();
-    first.on_request_headers();
-    first.on_done();
+    contexts.on_stream_create(STREAM, ROOT);
+    contexts.on_request_headers(STREAM);
+    contexts.on_done(STREAM.into());
     let told = id(&host);
-    let mut second = root.http_filter();
-    second.on_request_headers();
+    contexts.on_stream_create(STREAM, ROOT);
+    contexts.on_request_headers(STREAM);
     assert!(told.is_some());
     assert_eq!(id(&host), told);
 }
 
 #[test]
 fn trailers_of_both_sides_lose_what_is_internal() {
-    let (host, root) = configured();
+    let (host, mut contexts) = configured();
     let lines = ["x-mooring-session", "x-app", "x-mooring-host", "x-mooring-action"];
     let lines: Vec<_> = lines.into_iter().map(|name| (name.as_bytes().to_vec(), b"v".to_vec())).collect();
-    host.state().request_trailers = lines.clone();
-    host.state().response_trailers = lines;
-    let mut filter = root.http_filter();
-    filter.on_trailers(Map::RequestTrailers);
-    filter.on_trailers(Map::ResponseTrailers);
-    let state = host.state();
-    for trailers in [&state.request_trailers, &state.response_trailers] {
+    host.state().stream().request_trailers = lines.clone();
+    host.state().stream().response_trailers = lines;
+    contexts.on_stream_create(STREAM, ROOT);
+    contexts.on_trailers(STREAM, Map::RequestTrailers);
+    contexts.on_trailers(STREAM, Map::ResponseTrailers);
+    let mut state = host.state();
+    let stream = state.stream();
+    for trailers in [&stream.request_trailers, &stream.response_trailers] {
         assert_eq!(*trailers, [(b"x-app".to_vec(), b"v".to_vec())]);
     }
 }

@@ -5,10 +5,14 @@ use crate::shared::world::{Bridge, HostState, Request, Response, Setup, World};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
-use mooring::filter::RootFilter;
+use mooring::filter::{Action, Contexts};
+use mooring::host::ContextId;
 use mooring::host::fake::{Call, FakeHost, Line};
+use mooring::store_client::StreamId;
 use serde_json::Value;
 use std::time::Duration;
+
+pub const ROOT: ContextId = ContextId(1);
 
 struct Host {
     name: &'static str,
@@ -24,7 +28,8 @@ struct Cluster {
 
 pub struct FakeWorld {
     pub host: FakeHost,
-    root: RootFilter<FakeHost>,
+    contexts: Contexts<FakeHost>,
+    streams: u32,
     bridge: Bridge,
     clusters: [Cluster; 2],
     weighted_turn: usize,
@@ -44,11 +49,12 @@ fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
 }
 
 impl FakeWorld {
-    fn root(host: &FakeHost, plugin: &Value) -> RootFilter<FakeHost> {
+    fn contexts(host: &FakeHost, plugin: &Value) -> Contexts<FakeHost> {
         host.state().configuration = plugin.to_string().into_bytes();
-        let mut root = RootFilter::new(host.clone());
-        assert!(root.on_configure(), "{:?}", host.state().log);
-        root
+        let mut contexts = Contexts::new(host.clone());
+        contexts.on_root_create(ROOT);
+        assert!(contexts.on_configure(ROOT), "{:?}", host.state().log);
+        contexts
     }
 
     /// The routed cluster: 0 is `app`, 1 is `other`.
@@ -65,8 +71,8 @@ impl FakeWorld {
 
     /// The host that the override header asks for.
     fn wanted(&self) -> Option<String> {
-        let state = self.host.state();
-        let value = state.request_headers.iter().find(|(name, _)| name == b"x-mooring-host")?.1.clone();
+        let mut state = self.host.state();
+        let value = state.stream().request_headers.iter().find(|(name, _)| name == b"x-mooring-host")?.1.clone();
         match self.bridge {
             Bridge::StatefulSession | Bridge::Strict => String::from_utf8(STANDARD.decode(value).ok()?).ok(),
             Bridge::OverrideHost => String::from_utf8(value).ok(),
@@ -106,11 +112,16 @@ impl FakeWorld {
         }
     }
 
+    fn tick(&mut self) {
+        self.host.enter(ROOT);
+        self.contexts.on_tick(ROOT);
+    }
+
     fn set_property(&self, path: &str, value: Option<&str>) {
         let mut state = self.host.state();
         match value {
-            Some(value) => state.properties.insert(path.into(), value.into()),
-            None => state.properties.remove(path),
+            Some(value) => state.stream().properties.insert(path.into(), value.into()),
+            None => state.stream().properties.remove(path),
         };
     }
 }
@@ -138,7 +149,8 @@ impl World for FakeWorld {
         let app = [("a", "127.0.0.1:9001"), ("b", "127.0.0.1:9002"), ("c", "127.0.0.1:9003")].map(healthy);
         let other = [("d", "127.0.0.1:9004"), ("e", "127.0.0.1:9005")].map(healthy);
         Self {
-            root: Self::root(&host, &setup.plugin),
+            contexts: Self::contexts(&host, &setup.plugin),
+            streams: 1,
             host,
             bridge: setup.bridge,
             clusters: [
@@ -152,20 +164,22 @@ impl World for FakeWorld {
 
     fn send(&mut self, request: &Request) -> Response {
         let cluster = self.route(&request.path);
-        let mut filter = self.root.http_filter();
+        self.streams += 1;
+        let id = StreamId(self.streams);
+        self.host.enter(id.into());
+        self.contexts.on_stream_create(id, ROOT);
         {
             let mut state = self.host.state();
-            state.request_headers = vec![line(":path", &request.path)];
-            state.request_headers.extend(request.headers.iter().map(|(name, value)| line(name, value)));
-            let kept = state.declared.clone();
-            state.properties.retain(|name, _| kept.contains(name));
+            let stream = state.stream();
+            stream.request_headers = vec![line(":path", &request.path)];
+            stream.request_headers.extend(request.headers.iter().map(|(name, value)| line(name, value)));
         }
         self.set_property("xds.cluster_name", cluster.map(|cluster| self.clusters[cluster].name));
-        filter.on_request_headers();
+        assert_eq!(self.contexts.on_request_headers(id), Action::Continue);
 
         let wanted = self.wanted();
         let answer = self.forward(cluster, &request.path);
-        let mut upstream_got = self.host.state().request_headers.clone();
+        let mut upstream_got = self.host.state().stream().request_headers.clone();
         upstream_got.retain(|(name, _)| name != b"x-mooring-host");
         self.set_property("upstream.address", answer.served.map(|(_, address)| address));
         self.set_property("response.code_details", Some(if answer.local { "local" } else { "via_upstream" }));
@@ -179,21 +193,22 @@ impl World for FakeWorld {
         }
         {
             let mut state = self.host.state();
-            state.request_headers.clear();
-            state.response_headers = headers;
+            let stream = state.stream();
+            stream.request_headers.clear();
+            stream.response_headers = headers;
         }
         if self.mend_for_responses {
             self.host.break_call(Call::EditHeader, 0);
         }
-        filter.on_response_headers();
-        filter.on_done();
-        // The response was seen, so nothing is carried to another request.
-        self.host.state().properties.clear();
+        assert_eq!(self.contexts.on_response_headers(id), Action::Continue);
+        self.contexts.on_done(id.into());
+        self.contexts.on_delete(id.into());
+        let stream = self.host.state().streams.remove(&id.into()).expect("the stream");
 
         let text = |lines: &[Line]| -> Vec<(String, Vec<u8>)> {
             lines.iter().map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.clone())).collect()
         };
-        let headers = text(&self.host.state().response_headers);
+        let headers = text(&stream.response_headers);
         let status = headers.iter().find(|(name, _)| name == ":status").map(|(_, value)| value.clone());
         Response {
             status: status.and_then(|status| String::from_utf8(status).ok()?.parse().ok()).expect("a status"),
@@ -215,8 +230,8 @@ impl World for FakeWorld {
     }
 
     fn reconfigure(&mut self, plugin: Value) {
-        self.root.on_tick();
-        self.root = Self::root(&self.host, &plugin);
+        self.tick();
+        self.contexts = Self::contexts(&self.host, &plugin);
     }
 
     fn restart(&mut self) {
@@ -225,7 +240,7 @@ impl World for FakeWorld {
     }
 
     fn counter(&mut self, name: &str) -> u64 {
-        self.root.on_tick();
+        self.tick();
         self.host.state().counters.get(name).copied().unwrap_or(0)
     }
 }

@@ -7,5 +7,6 @@ mod fake;
 mod host_calls;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod store;
 
 all_scenarios!(fake::FakeWorld);

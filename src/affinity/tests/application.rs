@@ -111,7 +111,7 @@ fn an_action_that_is_not_known_is_counted_and_does_nothing() {
     let mut off = Scene::resumed(r#""app":{"action_header":null}"#);
     off.says("end");
     let (exchange, _) = off.request();
-    let edits = off.affinity.on_response(exchange, &mut off.worker, &off.proxy);
+    let edits = answers(off.affinity.on_response(STREAM, exchange, &mut off.worker, &off.proxy));
     assert_eq!(edits, ["x-mooring-action", "x-mooring-session"].map(Edit::Remove), "switched off, it is not passed on");
 }
 
@@ -241,7 +241,7 @@ fn a_release_that_changes_nothing_does_not_hold_a_renewal_up() {
 #[test]
 fn a_second_pass_knows_of_an_older_key_and_whether_a_cookie_was_there() {
     let mut scene = Scene::resumed("");
-    let keys = &mut scene.affinity.config.keyring;
+    let keys = &mut scene.config().keyring;
     *keys = crate::keyring::Keyring::new(keys.find(b"old").unwrap().0.clone(), vec![keys.signing().clone()]);
     let (first, _) = scene.request();
     scene.proxy.carried = scene.affinity.carry(&first);
@@ -261,7 +261,7 @@ fn a_redirect_out_of_the_cookie_s_path_keeps_the_session() {
     let mut scene = Scene::resumed("");
     let (first, _) = scene.request();
     scene.proxy.carried = scene.affinity.carry(&first);
-    scene.affinity.config.cookie.path = "/shop".into();
+    scene.config().cookie.path = "/shop".into();
     let (_, edits) = scene.request_with(&headers(&[(":path", "/elsewhere")]));
     assert_eq!(asked(&edits).as_deref(), Some(A));
 }

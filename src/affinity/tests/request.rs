@@ -36,7 +36,7 @@ fn a_request_without_anything_of_ours_is_not_edited_needlessly() {
 #[test]
 fn a_path_that_the_cookie_does_not_belong_to_has_no_session() {
     let mut scene = Scene::resumed("");
-    scene.affinity.config.cookie.path = "/shop".into();
+    scene.config().cookie.path = "/shop".into();
     scene.bridge(true);
     for (path, decided) in [("/", Cookie::Kept), ("/shopping", Cookie::Kept), ("/shop/cart", Cookie::Issued)] {
         let (exchange, edits) = scene.request_with(&headers(&[(":path", path), ("x-mooring-session", "mine")]));
@@ -63,7 +63,7 @@ fn our_cookie_is_taken_from_what_the_upstream_gets() {
         ]
     );
     let mut forward = Scene::resumed("");
-    forward.affinity.config.cookie.forward = true;
+    forward.config().cookie.forward = true;
     let (_, edits) = forward.request();
     assert!(!edits.iter().any(|edit| matches!(edit, Edit::Set("cookie", _) | Edit::Remove("cookie"))));
 }
@@ -138,13 +138,13 @@ fn a_strict_bridge_is_asked_only_for_hosts_of_the_routed_cluster() {
 fn encryption_is_the_config_s_choice_and_both_kinds_are_read() {
     let mut scene = Scene::resumed("");
     assert!(scene.cookie.as_ref().unwrap().starts_with("m1e.new."));
-    scene.affinity.config.cookie.encrypt = false;
+    scene.config().cookie.encrypt = false;
     assert_eq!(asked(&scene.request().1).as_deref(), Some(A));
     scene.later(600);
     scene.proxy.randomness = false;
     assert_eq!(scene.exchange(), Cookie::Issued, "a signed token needs no nonce");
     assert!(scene.cookie.as_ref().unwrap().starts_with("m1s.new."));
-    scene.affinity.config.cookie.encrypt = true;
+    scene.config().cookie.encrypt = true;
     assert_eq!(asked(&scene.request().1).as_deref(), Some(A));
 }
 

@@ -1,0 +1,157 @@
+//! Leaves a store alone that does not answer, and finds out when it does again.
+//!
+//! Depends on `clock`. A circuit breaker as the field knows it: closed, open, and one probe at a time in between.
+
+use crate::clock::Monotonic;
+use std::time::Duration;
+
+/// So many failures in a row open it.
+const FAILURES: u8 = 5;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A circuit breaker. Closed at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaker(State);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed {
+        failures: u8,
+    },
+    Open {
+        until: Monotonic,
+        pause: Duration,
+    },
+    /// One call is on its way; what it comes to decides.
+    Probing {
+        pause: Duration,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed { failures: 0 }
+    }
+}
+
+impl Breaker {
+    /// Whether a call may be made now. The first after a pause is the probe.
+    pub fn allows(&mut self, now: Monotonic) -> bool {
+        match self.0 {
+            State::Closed { .. } => true,
+            State::Open { until, pause } if now >= until => {
+                self.0 = State::Probing { pause };
+                true
+            }
+            State::Open { .. } | State::Probing { .. } => false,
+        }
+    }
+
+    /// A call came to something. Whichever it was, the store answers.
+    pub fn succeeded(&mut self) {
+        self.0 = State::default();
+    }
+
+    /// A call came to nothing. `true`: this opened it.
+    pub fn failed(&mut self, now: Monotonic) -> bool {
+        let pause = match self.0 {
+            State::Closed { failures } if failures.saturating_add(1) < FAILURES => {
+                self.0 = State::Closed { failures: failures.saturating_add(1) };
+                return false;
+            }
+            State::Closed { .. } => FIRST_PAUSE,
+            State::Probing { pause } => pause.saturating_mul(2).min(LONGEST_PAUSE),
+            // A call from before, or one that was made all the same.
+            State::Open { .. } => return false,
+        };
+        self.0 = State::Open { until: Monotonic(now.0.saturating_add(pause)), pause };
+        true
+    }
+
+    /// For how long no call will be made, as far as is known.
+    pub fn pause(&self, now: Monotonic) -> Duration {
+        match self.0 {
+            State::Closed { .. } | State::Probing { .. } => Duration::ZERO,
+            State::Open { until, .. } => until.since(now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic(Duration::from_secs(seconds))
+    }
+
+    fn opened_at(seconds: u64) -> Breaker {
+        let mut breaker = Breaker::default();
+        let opened = [(); 5].map(|()| breaker.failed(at(seconds)));
+        assert_eq!(opened, [false, false, false, false, true]);
+        breaker
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it() {
+        let mut breaker = Breaker::default();
+        for _ in 0..4 {
+            assert!(!breaker.failed(at(0)));
+        }
+        breaker.succeeded();
+        for _ in 0..4 {
+            assert!(!breaker.failed(at(0)));
+            assert!(breaker.allows(at(0)));
+        }
+        assert!(breaker.failed(at(0)));
+        assert!(!breaker.allows(at(0)));
+        assert_eq!(breaker.pause(at(0)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn one_probe_at_a_time_after_a_second_then_two_up_to_thirty() {
+        let mut breaker = opened_at(100);
+        let mut now = 100;
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            assert!(!breaker.allows(Monotonic(Duration::from_millis(now * 1000 + pause * 1000 - 1))), "{pause}");
+            now += pause;
+            assert!(breaker.allows(at(now)), "{pause}");
+            assert!(!breaker.allows(at(now)), "a second probe");
+            assert!(breaker.failed(at(now)));
+        }
+    }
+
+    #[test]
+    fn a_success_closes_it_and_the_pause_begins_anew() {
+        let mut breaker = opened_at(0);
+        assert!(breaker.allows(at(1)));
+        assert!(breaker.failed(at(1)));
+        assert!(breaker.allows(at(3)));
+        breaker.succeeded();
+        assert!(breaker.allows(at(3)) && breaker.allows(at(3)));
+        for _ in 0..5 {
+            breaker.failed(at(3));
+        }
+        assert_eq!(breaker.pause(at(3)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn answers_to_earlier_calls_do_not_lengthen_the_pause() {
+        let mut breaker = opened_at(0);
+        assert!(!breaker.failed(Monotonic(Duration::from_millis(900))));
+        assert!(breaker.allows(at(1)));
+    }
+
+    #[test]
+    fn a_clock_at_its_end_does_not_overflow() {
+        let mut breaker = Breaker::default();
+        for _ in 0..5 {
+            breaker.failed(Monotonic(Duration::MAX));
+        }
+        assert!(breaker.allows(Monotonic(Duration::MAX)));
+    }
+}

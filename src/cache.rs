@@ -1,0 +1,216 @@
+//! What a worker knows of sessions from the store.
+//!
+//! Depends on `clock`, `keyring`, `pin`, `recent`, `session` and `store`. Bounded: the session that was not used for longest goes first.
+//! Time is passed in, and nothing is believed for longer than the time to live.
+
+use crate::clock::Monotonic;
+use crate::keyring::KeyAge;
+use crate::pin::Pins;
+use crate::recent::Recent;
+use crate::session::SessionId;
+use crate::store::Version;
+use std::time::Duration;
+
+/// For how long a miss, or a value that cannot be read, is remembered.
+const BRIEFLY: Duration = Duration::from_secs(1);
+
+/// A session as the store has it, or is about to have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Counts the changes of its pins.
+    pub generation: u32,
+    /// Its pins.
+    pub pins: Pins,
+    /// The version that a compare-and-set expects. `None`: not known.
+    pub version: Option<Version>,
+    /// Of the key of the store's value.
+    pub age: KeyAge,
+}
+
+/// What is known of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is there.
+    Session(Record),
+    /// It ended. That does not change any more.
+    Revoked,
+    /// It was not there a moment ago.
+    Missing,
+    /// A moment ago, what was there could not be read.
+    Unreadable,
+}
+
+/// What a worker knows, and since when.
+#[derive(Debug)]
+pub struct Cache {
+    ttl: Duration,
+    entries: Recent<SessionId, (Known, Monotonic)>,
+}
+
+impl Cache {
+    /// An empty cache of so many sessions. Takes no space before it is used.
+    pub fn new(entries: u32, ttl: Duration) -> Self {
+        Self { ttl, entries: Recent::new(usize::try_from(entries).unwrap_or(usize::MAX)) }
+    }
+
+    /// What is known of a session at `now`.
+    pub fn get(&mut self, id: &SessionId, now: Monotonic) -> Option<&Known> {
+        self.entry(id, now).map(|(known, _)| known)
+    }
+
+    fn entry(&mut self, id: &SessionId, now: Monotonic) -> Option<(&Known, Monotonic)> {
+        let ttl = self.ttl;
+        let (known, since) = self.entries.used(id)?;
+        let lasts = match known {
+            Known::Session(_) => now.since(*since) < ttl,
+            Known::Revoked => true,
+            Known::Missing | Known::Unreadable => now.since(*since) < ttl.min(BRIEFLY),
+        };
+        lasts.then_some((&*known, *since))
+    }
+
+    /// Takes in what the store said to a call that was sent at `since`. What is newer stays: an end is an end, a later call
+    /// knows better, and a higher generation is this worker's own change, which the store has yet to hear of. Returns what holds.
+    pub fn learn(&mut self, id: SessionId, news: Known, since: Monotonic, now: Monotonic) -> Known {
+        let (holds, since) = match (self.entry(&id, now), news) {
+            (Some((Known::Revoked, before)), _) => (Known::Revoked, before),
+            (Some((Known::Session(own), before)), Known::Session(stored)) if own.generation > stored.generation => {
+                (Known::Session(Record { version: stored.version, age: stored.age, ..own.clone() }), before.max(since))
+            }
+            (Some((known @ Known::Session(_), later)), Known::Session(_) | Known::Missing | Known::Unreadable)
+                if later > since =>
+            {
+                (known.clone(), later)
+            }
+            (_, news) => (news, since),
+        };
+        self.entries.put(id, (holds.clone(), since));
+        holds
+    }
+
+    /// Notes a change that this worker made. It says nothing about what others did: what was not known stays so, and what
+    /// was known is believed no longer for it.
+    pub fn change(&mut self, id: SessionId, generation: u32, pins: &Pins, now: Monotonic) -> Option<Version> {
+        let (version, since, age) = match self.entry(&id, now)? {
+            (Known::Session(record), since) => (record.version.clone(), since, record.age),
+            (Known::Missing | Known::Unreadable, since) => (None, since, KeyAge::Current),
+            (Known::Revoked, _) => return None,
+        };
+        let record = Record { generation, pins: pins.clone(), version: version.clone(), age };
+        self.entries.put(id, (Known::Session(record), since));
+        version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const ID: SessionId = SessionId([1; 16]);
+
+    fn at(millis: u64) -> Monotonic {
+        Monotonic(Duration::from_millis(millis))
+    }
+
+    fn cache() -> Cache {
+        Cache::new(2, Duration::from_secs(30))
+    }
+
+    fn session(generation: u32) -> Known {
+        Known::Session(Record { generation, pins: Pins::default(), version: None, age: KeyAge::Current })
+    }
+
+    #[test]
+    fn a_session_is_believed_for_the_time_to_live() {
+        let mut cache = cache();
+        cache.learn(ID, session(1), at(1000), at(1100));
+        assert_eq!(cache.get(&ID, at(30_999)), Some(&session(1)));
+        assert_eq!(cache.get(&ID, at(31_000)), None, "counted from the lookup");
+    }
+
+    #[test]
+    fn a_miss_is_believed_briefly_and_an_end_for_ever() {
+        let mut cache = cache();
+        for news in [Known::Missing, Known::Unreadable] {
+            cache.learn(ID, news.clone(), at(0), at(0));
+            assert_eq!(cache.get(&ID, at(999)), Some(&news));
+            assert_eq!(cache.get(&ID, at(1000)), None);
+        }
+        cache.learn(ID, Known::Revoked, at(0), at(0));
+        assert_eq!(cache.get(&ID, at(1_000_000)), Some(&Known::Revoked));
+        assert_eq!(cache.learn(ID, session(9), at(0), at(0)), Known::Revoked, "an answer from before the end");
+        assert_eq!(cache.change(ID, 9, &Pins::default(), at(0)), None);
+        assert_eq!(cache.get(&ID, at(0)), Some(&Known::Revoked));
+    }
+
+    #[test]
+    fn a_short_time_to_live_bounds_misses_too() {
+        let mut cache = Cache::new(2, Duration::from_millis(100));
+        cache.learn(ID, Known::Missing, at(0), at(0));
+        assert_eq!(cache.get(&ID, at(100)), None);
+    }
+
+    fn session_with(generation: u32, version: &[u8]) -> Known {
+        let version = Version::for_test(version);
+        Known::Session(Record { generation, pins: Pins::default(), version, age: KeyAge::Current })
+    }
+
+    #[test]
+    fn the_higher_generation_wins_and_of_equals_the_store_s() {
+        let mut cache = cache();
+        let own = |version: Option<&[u8]>| {
+            let version = version.and_then(Version::for_test);
+            Known::Session(Record { generation: 2, pins: Pins::default(), version, age: KeyAge::Current })
+        };
+        cache.learn(ID, own(None), at(0), at(0));
+        let older = session_with(1, b"\"1\"");
+        assert_eq!(cache.learn(ID, older, at(0), at(0)), own(Some(b"\"1\"")), "with what a compare-and-set needs");
+        let equal = own(Some(b"\"2\""));
+        assert_eq!(cache.learn(ID, equal.clone(), at(0), at(0)), equal);
+    }
+
+    #[test]
+    fn a_change_that_the_store_has_yet_to_hear_of_is_believed_from_the_last_answer_on() {
+        let mut cache = cache();
+        cache.learn(ID, session(2), at(0), at(0));
+        cache.learn(ID, session_with(1, b"\"1\""), at(10_000), at(10_000));
+        assert!(cache.get(&ID, at(39_999)).is_some());
+        assert_eq!(cache.get(&ID, at(40_000)), None);
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_changes_nothing_but_for_an_end() {
+        let mut cache = cache();
+        cache.learn(ID, session(1), at(100), at(110));
+        for overtaken in [Known::Missing, Known::Unreadable, session(0), session(1)] {
+            assert_eq!(cache.learn(ID, overtaken, at(50), at(120)), session(1));
+        }
+        assert_eq!(cache.get(&ID, at(30_099)), Some(&session(1)), "believed as long as before");
+        assert_eq!(cache.learn(ID, Known::Revoked, at(50), at(120)), Known::Revoked);
+    }
+
+    #[test]
+    fn a_change_of_one_s_own_lasts_no_longer_than_what_it_changed() {
+        let mut cache = cache();
+        assert_eq!(cache.change(ID, 1, &Pins::default(), at(0)), None);
+        assert_eq!(cache.get(&ID, at(0)), None, "what was not known stays so");
+        cache.learn(ID, session(0), at(0), at(0));
+        cache.change(ID, 1, &Pins::default(), at(20_000));
+        assert_eq!(cache.get(&ID, at(29_999)), Some(&session(1)));
+        assert_eq!(cache.get(&ID, at(30_000)), None);
+    }
+
+    #[test]
+    fn it_holds_so_many_sessions_and_what_is_used_stays() {
+        let mut cache = cache();
+        let id = |n| SessionId([n; 16]);
+        cache.learn(id(1), session(1), at(0), at(0));
+        cache.learn(id(2), session(2), at(0), at(0));
+        assert!(cache.get(&id(1), at(1)).is_some());
+        cache.learn(id(3), session(3), at(0), at(0));
+        assert!(cache.get(&id(1), at(1)).is_some() && cache.get(&id(3), at(1)).is_some());
+        assert_eq!(cache.get(&id(2), at(1)), None, "not used for longest");
+    }
+}

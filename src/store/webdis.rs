@@ -1,0 +1,53 @@
+//! Webdis: a command in the body, its words divided by slashes, and JSON in return, under the command's name. Its own errors have
+//! a status and no body (403: not allowed or not authenticated; 503: no Redis); those of Redis have the status 200.
+
+use super::{Command, Failure, Gateway, Protocol, Reply, Request, StoreKey, command, head};
+use crate::json::Json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write as _;
+
+pub(super) struct Webdis;
+
+impl Protocol for Webdis {
+    fn request(&self, gateway: &Gateway, key: &StoreKey, command: &Command) -> Request {
+        let mut headers = head("POST", "/".into(), &gateway.authority);
+        // HTTP Basic is what its access lists know: the token is `user:password`.
+        headers.extend(
+            gateway.token.as_ref().map(|token| ("authorization", format!("Basic {}", STANDARD.encode(&token.0)))),
+        );
+        let words: Vec<String> = command::words(key, command).iter().map(|word| escaped(word)).collect();
+        Request { headers, body: words.join("/") }
+    }
+
+    fn reply(&self, command: &Command, status: u16, _etag: Option<&[u8]>, body: Vec<u8>) -> Result<Reply, Failure> {
+        if status != 200 {
+            return Err(Failure::Refused);
+        }
+        let Ok(Json::Object(members)) = serde_json::from_slice(&body) else { return Err(Failure::Senseless) };
+        match members.as_slice() {
+            // A status: [true, "OK"], or [false, "ERR …"].
+            [(name, Json::Array(result))] if name == command::name(command) => match result.as_slice() {
+                [Json::Bool(true), Json::String(word)] => command::reply(command, &Json::Bool(true), word == "OK"),
+                [Json::Bool(false), _] => Err(Failure::Refused),
+                _ => Err(Failure::Senseless),
+            },
+            [(name, result)] if name == command::name(command) => command::reply(command, result, false),
+            _ => Err(Failure::Senseless),
+        }
+    }
+}
+
+/// Percent-encodes whatever webdis could read as more than a letter: it ends words at `/`, takes `+` for a space, and cuts `.json` off.
+fn escaped(word: &str) -> String {
+    let mut escaped = String::with_capacity(word.len());
+    for byte in word.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}

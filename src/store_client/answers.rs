@@ -1,0 +1,237 @@
+//! What the answers come to: for the breaker, the counters, the cache, and whoever waits.
+
+use super::{Call, Found, Job, MOST_TRIES, News, REVOKE_TRIES, StoreClient, StreamId, Wake, Written};
+use crate::cache::{Known, Record};
+use crate::clock::Monotonic;
+use crate::keyring::KeyAge;
+use crate::metrics::{CallResult, Counter, Counts, Fault};
+use crate::session::Session;
+use crate::store::value::{self, Stored};
+use crate::store::{Command, Failure, ProtocolName, Reply, Version};
+
+impl StoreClient {
+    /// What a call came to: for the breaker, the counters, the cache, and whoever waits.
+    pub(super) fn settle(
+        &mut self,
+        call: Call,
+        reply: Result<Reply, Failure>,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        match &reply {
+            Ok(_) => self.breaker.succeeded(),
+            Err(failure) => {
+                counts.add(Counter::Fault(match failure {
+                    Failure::Unavailable => Fault::StoreUnavailable,
+                    Failure::Refused => Fault::StoreRefused,
+                    Failure::TooLarge => Fault::StoreTooLarge,
+                    Failure::Senseless => Fault::StoreSenseless,
+                }));
+                if self.breaker.failed(now) {
+                    counts.add(Counter::Fault(Fault::StoreLeftAlone));
+                }
+            }
+        }
+        let operation = call.operation();
+        let said = self.read(&call, reply, counts);
+        counts.add(Counter::StoreCall(operation, said.result()));
+        match call.job {
+            Job::Lookup => {
+                let found = self.found(&call, said, now);
+                let at = self.lookups.iter().position(|(id, _)| *id == call.id);
+                let waiters = at.map(|at| self.lookups.swap_remove(at).1).unwrap_or_default();
+                self.waiters = self.waiters.saturating_sub(waiters.len());
+                waiters.into_iter().map(|stream| (stream, News::Found(found.clone()))).collect()
+            }
+            Job::Write { ref session, tries } => {
+                let session = session.clone();
+                self.written(&call, session, tries, said, now, counts)
+            }
+            Job::Touch { ref session } => {
+                let session = session.clone();
+                self.touched(&call, &session, said, now, counts)
+            }
+            Job::Revoke { tries, give_up } => self.revoked(call, tries, give_up, &said, now, counts),
+        }
+    }
+
+    /// Puts a reply in terms of sessions.
+    fn read(&self, call: &Call, reply: Result<Reply, Failure>, counts: &mut Counts) -> Said {
+        match reply {
+            Ok(Reply::Done(version)) => Said::Done(version),
+            Ok(Reply::Missing) => Said::Missing,
+            Ok(Reply::Revoked) => Said::Revoked,
+            Ok(Reply::Value(bytes, version)) => match value::open(&bytes, &call.key, &self.config.keyring) {
+                Some((Stored::Session { generation, pins }, age)) => {
+                    let asked = matches!(call.command, Command::Lookup | Command::Touch { .. });
+                    Said::There { record: Record { generation, pins, version: Some(version), age }, asked }
+                }
+                Some((Stored::Tombstone, _)) => Said::Revoked,
+                None => {
+                    counts.add(Counter::Fault(Fault::StoreValue));
+                    Said::Unreadable(version)
+                }
+            },
+            Err(_) => Said::Nothing,
+        }
+    }
+
+    fn found(&mut self, call: &Call, said: Said, now: Monotonic) -> Found {
+        let news = match said {
+            Said::There { record, .. } => Known::Session(record),
+            Said::Missing => Known::Missing,
+            Said::Revoked => Known::Revoked,
+            Said::Unreadable(_) => Known::Unreadable,
+            Said::Done(_) | Said::Nothing => return Found::Failed,
+        };
+        match self.cache.learn(call.id, news, call.at, now) {
+            Known::Session(record) => Found::Session(record),
+            Known::Missing => Found::Missing,
+            Known::Revoked => Found::Revoked,
+            Known::Unreadable => Found::Unreadable,
+        }
+    }
+
+    fn written(
+        &mut self,
+        call: &Call,
+        session: Session,
+        tries: u8,
+        said: Said,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        let (generation, pins) = (session.generation, session.pins.clone());
+        let written = match said {
+            Said::Done(version) => {
+                let record = Record { generation, pins, version, age: KeyAge::Current };
+                self.cache.learn(call.id, Known::Session(record), call.at, now);
+                Written::Settled
+            }
+            Said::There { record: theirs, .. } => {
+                let same = theirs.generation == session.generation && theirs.pins.agrees_with(&session.pins);
+                let replaced = theirs.generation < session.generation || same && theirs.age == KeyAge::Older;
+                if replaced && tries < MOST_TRIES {
+                    let again = tries.saturating_add(1);
+                    if self.write(session, theirs.version, again, call.waiter, now, counts) {
+                        return Vec::new();
+                    }
+                    Written::Settled
+                } else {
+                    self.cache.learn(call.id, Known::Session(theirs.clone()), call.at, now);
+                    if replaced || same { Written::Settled } else { Written::Adopted(theirs) }
+                }
+            }
+            // The store lost it.
+            Said::Missing if self.lost_is_over() => {
+                self.cache.learn(call.id, Known::Missing, call.at, now);
+                Written::Revoked
+            }
+            Said::Missing if tries < MOST_TRIES => {
+                if self.write(session, None, tries.saturating_add(1), call.waiter, now, counts) {
+                    return Vec::new();
+                }
+                Written::Settled
+            }
+            Said::Revoked => {
+                self.cache.learn(call.id, Known::Revoked, call.at, now);
+                Written::Revoked
+            }
+            // No tombstone is hidden in it: this protocol tells them by the status. So the value can be put right.
+            Said::Unreadable(version) if self.store.gateway.protocol == ProtocolName::Rest && tries < MOST_TRIES => {
+                if self.write(session, Some(version), tries.saturating_add(1), call.waiter, now, counts) {
+                    return Vec::new();
+                }
+                Written::Settled
+            }
+            Said::Missing | Said::Unreadable(_) | Said::Nothing => Written::Settled,
+        };
+        wake(call.waiter, written)
+    }
+
+    fn touched(
+        &mut self,
+        call: &Call,
+        session: &Session,
+        said: Said,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        let written = match said {
+            Said::There { record, .. } => {
+                self.cache.learn(call.id, Known::Session(record), call.at, now);
+                Written::Settled
+            }
+            // The store lost it.
+            Said::Missing if self.lost_is_over() => {
+                self.cache.learn(call.id, Known::Missing, call.at, now);
+                Written::Revoked
+            }
+            Said::Missing => {
+                if self.write(session.clone(), None, 1, call.waiter, now, counts) {
+                    return Vec::new();
+                }
+                Written::Settled
+            }
+            Said::Revoked => {
+                self.cache.learn(call.id, Known::Revoked, call.at, now);
+                Written::Revoked
+            }
+            Said::Done(_) | Said::Unreadable(_) | Said::Nothing => Written::Settled,
+        };
+        wake(call.waiter, written)
+    }
+
+    fn revoked(
+        &mut self,
+        call: Call,
+        tries: u8,
+        give_up: Monotonic,
+        said: &Said,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        let waiter = call.waiter;
+        match said {
+            Said::Done(_) | Said::Revoked => {}
+            Said::There { .. } | Said::Missing | Said::Unreadable(_) | Said::Nothing if tries < REVOKE_TRIES => {
+                let job = Job::Revoke { tries: tries.saturating_add(1), give_up };
+                if self.place(Call { job, at: now, ..call }, now, counts) {
+                    return Vec::new();
+                }
+            }
+            Said::There { .. } | Said::Missing | Said::Unreadable(_) | Said::Nothing => self.owe(call, now, counts),
+        }
+        wake(waiter, Written::Settled)
+    }
+}
+
+/// A reply in terms of sessions.
+enum Said {
+    Done(Option<Version>),
+    There {
+        record: Record,
+        /// It is what was asked for, and not in the way of a write.
+        asked: bool,
+    },
+    Missing,
+    Revoked,
+    Unreadable(Version),
+    Nothing,
+}
+
+impl Said {
+    fn result(&self) -> CallResult {
+        match self {
+            Self::Done(_) | Self::There { asked: true, .. } => CallResult::Ok,
+            Self::There { asked: false, .. } => CallResult::Conflict,
+            Self::Missing => CallResult::Missing,
+            Self::Revoked => CallResult::Revoked,
+            Self::Unreadable(_) | Self::Nothing => CallResult::Failed,
+        }
+    }
+}
+
+fn wake(waiter: Option<StreamId>, written: Written) -> Vec<Wake> {
+    waiter.into_iter().map(|stream| (stream, News::Written(written.clone()))).collect()
+}
