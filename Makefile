@@ -9,7 +9,7 @@ help: ## show this list
 wasm: ## build the plugin: dist/mooring.wasm
 	@scripts/wasm
 
-run: ## run Envoy with the plugin in front of example upstreams
+run: ## run two Envoys with the plugin, hosts and a session store (STORE=redis: over Redis)
 	@scripts/run
 
 demo: ## show in a minute what the plugin does

@@ -1,14 +1,19 @@
-# Envoy with the plugin (envoy/envoy.yaml) and three upstream hosts behind it, for scripts/run and scripts/demo.
-# Source it after lib.sh, in the project's root: `start_stack` starts all of it, and the end of the script stops it, however it comes.
+# Two Envoys with the plugin (envoy/store.yaml), three upstream hosts behind them, and the session store that the Envoys share, for
+# scripts/run and scripts/demo. Source it after lib.sh, in the project's root: `start_stack` starts all of it, and the end of the script
+# stops it, however it comes. STORE says what the store keeps its sessions in: memory (the default) or redis.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # used by those who source it
 url=http://127.0.0.1:10000
+other_url=http://127.0.0.1:10001
 admin=http://127.0.0.1:9901
+other_admin=http://127.0.0.1:9902
+store_url=http://127.0.0.1:8480
+redis_port=8481
 export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
 
-# Process ids: of Envoy, and of the hosts as "name=pid".
-envoy_pid='' hosts=''
+# Process ids: of the Envoys, of the store and its Redis, and of the hosts as "name=pid". Empty for what does not run.
+envoy_pid='' other_envoy_pid='' store_pid='' redis_pid='' hosts=''
 
 port_of() {
   case $1 in
@@ -37,7 +42,7 @@ forget_host() {
 }
 
 stop_stack() {
-  local status=$? pid pids="$envoy_pid" deadline=$((SECONDS + 5))
+  local status=$? pid pids="$envoy_pid $other_envoy_pid $store_pid $redis_pid" deadline=$((SECONDS + 5))
   trap '' INT TERM HUP # Once more Ctrl-C would leave something behind.
   for pid in $hosts; do
     pids="$pids ${pid#*=}"
@@ -65,6 +70,25 @@ start_host() {
   disown # No "Killed" from the shell when one is killed.
 }
 
+# start_store: in the background; its log goes on where it was.
+start_store() {
+  local arguments=''
+  [[ -z $redis_pid ]] || arguments="--redis redis://127.0.0.1:$redis_port"
+  # The split of $arguments is meant.
+  # shellcheck disable=SC2086
+  "${CARGO_TARGET_DIR:-target}/debug/mooring-store" --listen "${store_url#http://}" $arguments >>.run/store.log 2>&1 &
+  store_pid=$!
+  disown
+}
+
+start_redis() {
+  local program
+  program=$(scripts/tools redis-server)
+  "$program" --bind 127.0.0.1 --port "$redis_port" --maxmemory-policy noeviction --save '' --dir .run >.run/redis.log 2>&1 &
+  redis_pid=$!
+  disown
+}
+
 # alive WHAT PID LOG: fails with the end of the log if that process has ended.
 alive() {
   kill -0 "$2" 2>/dev/null || {
@@ -73,42 +97,68 @@ alive() {
   }
 }
 
-# healthy NAME: whether Envoy sees the host so.
+# answers URL: whether it does, with a 200.
+answers() {
+  curl -sf -m 2 -o /dev/null "$1"
+}
+
+# healthy ADMIN NAME: whether the Envoy of that admin interface sees the host so.
 healthy() {
-  curl -sf -m 2 "$admin/clusters" | grep -q "^app::127.0.0.1:$(port_of "$1")::health_flags::healthy$"
+  curl -sf -m 2 "$1/clusters" | grep -q "^app::127.0.0.1:$(port_of "$2")::health_flags::healthy$"
 }
 
 wait_for() {
   local what=$1 deadline=$((SECONDS + 20))
   shift
   until "$@"; do
-    alive Envoy "$envoy_pid" .run/envoy.log
-    ((SECONDS < deadline)) || die "waited in vain for $what, see .run/envoy.log"
+    [[ -z $envoy_pid ]] || alive Envoy "$envoy_pid" .run/envoy.log
+    [[ -z $other_envoy_pid ]] || alive "the other Envoy" "$other_envoy_pid" .run/other-envoy.log
+    ((SECONDS < deadline)) || die "waited in vain for $what, see .run/*.log"
     sleep 0.1
   done
 }
 
-envoy_ready() {
-  curl -sf -m 2 -o /dev/null "$admin/ready"
+store_ready() {
+  alive "the store" "$store_pid" .run/store.log
+  [[ -z $redis_pid ]] || alive Redis "$redis_pid" .run/redis.log
+  answers "$store_url/readyz"
+}
+
+# store_seen ADMIN: whether that Envoy has found the store ready.
+store_seen() {
+  curl -sf -m 2 "$1/clusters" | grep -q "^session_store::.*::health_flags::healthy$"
 }
 
 host_ready() {
   alive "host $1" "$(pid_of "$1")" ".run/$1.log"
-  healthy "$1"
+  healthy "$admin" "$1" && healthy "$other_admin" "$1"
+}
+
+# start_envoy CONFIG NAME: in the background. Logs go to .run/NAME.log and .run/NAME-access.log; the process id is $!.
+start_envoy() {
+  "$envoy" --config-path "$1" --use-dynamic-base-id --concurrency 2 --log-level warning >".run/$2-access.log" 2>".run/$2.log" &
 }
 
 start_stack() {
-  local envoy name
+  local envoy name storage=${STORE:-memory}
+  case $storage in
+  memory | redis) ;;
+  *) die "STORE is '$storage': it may be memory or redis" ;;
+  esac
   have curl || die "curl is missing: install it"
   have cargo || die "cargo is missing: install Rust, see https://rustup.rs"
   check_port 10000 Envoy
   check_port 9901 "Envoy's admin interface"
+  check_port 10001 "the other Envoy"
+  check_port 9902 "the other Envoy's admin interface"
+  check_port 8480 "the session store"
+  [[ $storage != redis ]] || check_port "$redis_port" "the store's Redis"
   for name in a b c; do
     check_port "$(port_of "$name")" "host $name"
   done
 
   scripts/wasm
-  cargo build --locked --example upstream
+  cargo build --locked --features store-server --bin mooring-store --example upstream
   envoy=$(scripts/tools envoy)
 
   mkdir -p .run
@@ -117,6 +167,8 @@ start_stack() {
   fi
   MOORING_KEY_2026_11=$(<.run/key)
   export MOORING_KEY_2026_11
+  # The same config on other ports.
+  sed -e 's/port_value: 10000}/port_value: 10001}/' -e 's/port_value: 9901}/port_value: 9902}/' envoy/store.yaml >.run/other-envoy.yaml
 
   trap stop_stack EXIT
   trap 'exit 130' INT
@@ -125,10 +177,25 @@ start_stack() {
   for name in a b c; do
     start_host "$name"
   done
-  "$envoy" --config-path envoy/envoy.yaml --use-dynamic-base-id --concurrency 2 --log-level warning >.run/access.log 2>.run/envoy.log &
+  : >.run/store.log
+  if [[ $storage == redis ]]; then
+    note "starting Redis on 127.0.0.1:$redis_port, and the session store over it"
+    start_redis
+  else
+    note "starting the session store, in memory"
+  fi
+  start_store
+  wait_for "the store to be ready" store_ready
+  note "starting two Envoys"
+  start_envoy envoy/store.yaml envoy
   envoy_pid=$!
-  wait_for Envoy envoy_ready
+  start_envoy .run/other-envoy.yaml other-envoy
+  other_envoy_pid=$!
+  wait_for Envoy answers "$admin/ready"
+  wait_for "the other Envoy" answers "$other_admin/ready"
   for name in a b c; do
     wait_for "host $name to be healthy" host_ready "$name"
   done
+  wait_for "Envoy to find the store" store_seen "$admin"
+  wait_for "the other Envoy to find the store" store_seen "$other_admin"
 }
