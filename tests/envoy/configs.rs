@@ -13,7 +13,7 @@ fn a_refused_config_keeps_the_old_one_in_force_and_says_what_is_wrong() {
     let secret = "c2hvcnQtc2VjcmV0";
     for (members, error) in [
         (json!({"cokie": {}}), "cokie: is an unknown field"),
-        (json!({"store": {"protocol": "rest", "cluster": "c"}}), "store: is not supported yet"),
+        (json!({"store": {"protocol": "rest"}}), "store.cluster: is missing"),
         (
             json!({"keys": [{"id": "k", "secret": {"env": "ABSENT"}}]}),
             "keys[0].secret.env: names an environment variable",
@@ -175,7 +175,7 @@ fn prometheus_shows_the_outcomes_as_labels() {
 /// Envoy must start with every shipped config as it is, given keys.
 #[test]
 fn every_shipped_config_names_secrets_by_environment() {
-    for file in ["envoy.yaml", "strict.yaml", "override-host.yaml"] {
+    for file in ["envoy.yaml", "strict.yaml", "override-host.yaml", "store.yaml"] {
         let shipped = crate::rig::shipped(file);
         let mut bootstrap = Bootstrap(shipped);
         let configuration = bootstrap.wasm()["configuration"]["value"].as_str().expect("a string").to_owned();

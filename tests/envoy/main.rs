@@ -5,8 +5,12 @@
 mod configs;
 mod protocols;
 mod rig;
+#[allow(dead_code)]
+#[path = "../servers/mod.rs"]
+mod servers;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod store;
 mod traffic;
 mod upstream;
 

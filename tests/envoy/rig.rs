@@ -4,6 +4,8 @@
 //! configuration; the cluster `other` and the routes to it are added; health checks come faster; and the listener is read from a
 //! file of its own, so that a test can change it while Envoy runs.
 
+pub use crate::servers::eventually;
+use crate::servers::{root, tool};
 use crate::shared::world::{Bridge, HostState, Request, Response, Setup, World};
 use crate::upstream::Upstream;
 use reqwest::blocking::Client;
@@ -11,40 +13,10 @@ use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const WAIT: Duration = Duration::from_secs(20);
-
-/// Asks `probe` again and again until it answers.
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    #[allow(clippy::disallowed_methods)]
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = probe() {
-            return answer;
-        }
-        assert!(begun.elapsed() < WAIT, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A path from the environment, or what a script of the project prints.
-#[allow(clippy::disallowed_methods)]
-fn tool(variable: &str, script: &[&str]) -> PathBuf {
-    if let Ok(path) = std::env::var(variable) {
-        return root().join(path);
-    }
-    let (program, arguments) = script.split_first().expect("a script");
-    let output =
-        Command::new(root().join(program)).args(arguments).stderr(Stdio::inherit()).output().expect("a script");
-    assert!(output.status.success(), "{script:?} failed");
-    root().join(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().trim())
-}
 
 /// The built plugin.
 pub fn plugin_path() -> PathBuf {
@@ -56,7 +28,7 @@ pub fn plugin_path() -> PathBuf {
 }
 
 fn envoy_command() -> Command {
-    let mut command = Command::new(tool("MOORING_ENVOY", &["scripts/tools", "envoy"]));
+    let mut command = Command::new(tool("MOORING_ENVOY", "envoy"));
     command.current_dir(root()).stdin(Stdio::null());
     command
 }
@@ -201,11 +173,17 @@ pub struct Bootstrap(pub Value);
 impl Bootstrap {
     /// The shipped config for `bridge`, with these hosts.
     pub fn new(bridge: Bridge, app: &[&str], other: &[&str]) -> Self {
-        let mut bootstrap = Self(shipped(match bridge {
+        let file = match bridge {
             Bridge::StatefulSession => "envoy.yaml",
             Bridge::Strict => "strict.yaml",
             Bridge::OverrideHost => "override-host.yaml",
-        }));
+        };
+        Self::from_file(file, app, other)
+    }
+
+    /// This shipped config, with these hosts.
+    pub fn from_file(file: &str, app: &[&str], other: &[&str]) -> Self {
+        let mut bootstrap = Self(shipped(file));
         bootstrap.0["admin"]["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
         bootstrap.listener()["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
         bootstrap.wasm()["vm_config"]["code"]["local"]["filename"] = plugin_path().to_string_lossy().as_ref().into();
@@ -240,6 +218,12 @@ impl Bootstrap {
             json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": plugin.to_string()});
     }
 
+    /// A cluster of the shipped config's.
+    pub fn cluster(&mut self, name: &str) -> &mut Value {
+        let clusters = self.0["static_resources"]["clusters"].as_array_mut().expect("clusters");
+        clusters.iter_mut().find(|cluster| cluster["name"] == name).expect("a cluster of this name")
+    }
+
     pub fn routes(&mut self) -> &mut Vec<Value> {
         self.http()["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes")
     }
@@ -269,7 +253,8 @@ impl Bootstrap {
     }
 }
 
-fn with_hosts(mut cluster: Value, name: &str, hosts: &[&str]) -> Value {
+/// The cluster with this name, these hosts, and health checks that come faster.
+pub fn with_hosts(mut cluster: Value, name: &str, hosts: &[&str]) -> Value {
     let endpoint = |address: &&str| {
         let (ip, port) = address.rsplit_once(':').expect("an address");
         let port: u16 = port.parse().expect("a port");
@@ -284,6 +269,8 @@ fn with_hosts(mut cluster: Value, name: &str, hosts: &[&str]) -> Value {
             check[interval] = "0.1s".into();
         }
     }
+    // Workers would otherwise hear of a host's health up to a second later than the admin interface says.
+    cluster["common_lb_config"]["update_merge_window"] = "0s".into();
     cluster
 }
 
@@ -292,13 +279,23 @@ pub struct EnvoyWorld {
     pub hosts: Vec<Upstream>,
     pub bootstrap: Bootstrap,
     pub envoy: Envoy,
+    workers: u32,
     client: OnceCell<Client>,
     /// Requests since Envoy started.
     sent: u64,
 }
 
 /// Two workers, so that every scenario meets both.
-const WORKERS: [&str; 2] = ["--concurrency", "2"];
+const WORKERS: u32 = 2;
+
+fn start(bootstrap: &Bootstrap, workers: u32) -> Envoy {
+    Envoy::start(bootstrap.0.clone(), &["--concurrency", &workers.to_string()])
+}
+
+/// The upstream hosts, on free ports of `address`: the cluster `app` has the first three, `other` the rest.
+pub fn start_hosts(address: &str) -> Vec<Upstream> {
+    ["a", "b", "c", "d", "e"].into_iter().map(|name| Upstream::start(name, address)).collect()
+}
 
 impl EnvoyWorld {
     /// Starts Envoy with a config that `adjust` has changed.
@@ -308,17 +305,21 @@ impl EnvoyWorld {
 
     /// As [`Self::adjusted`], with upstream hosts on free ports of `address`.
     pub fn launch(address: &str, setup: &Setup, adjust: impl FnOnce(&mut Bootstrap)) -> Self {
-        let names = ["a", "b", "c", "d", "e"];
-        let hosts: Vec<Upstream> = names.into_iter().map(|name| Upstream::start(name, address)).collect();
+        let hosts = start_hosts(address);
         let addresses: Vec<&str> = hosts.iter().map(|host| host.address.as_str()).collect();
         let (app, other) = addresses.split_at(3);
         let mut bootstrap = Bootstrap::new(setup.bridge, app, other);
         bootstrap.set_plugin(&setup.plugin);
         adjust(&mut bootstrap);
-        let envoy = Envoy::start(bootstrap.0.clone(), &WORKERS);
-        let world = Self { hosts, bootstrap, envoy, client: OnceCell::new(), sent: 0 };
+        let world = Self::run(bootstrap, hosts, WORKERS);
         world.hosts.iter().for_each(|host| world.wait_for_health(host, true));
         world
+    }
+
+    /// Starts Envoy with this config and so many workers. Worlds that share hosts leave them to one of them.
+    pub fn run(bootstrap: Bootstrap, hosts: Vec<Upstream>, workers: u32) -> Self {
+        let envoy = start(&bootstrap, workers);
+        Self { hosts, bootstrap, envoy, workers, client: OnceCell::new(), sent: 0 }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -357,7 +358,8 @@ impl EnvoyWorld {
         Response { status, served_by, upstream_got: got.collect(), headers }
     }
 
-    fn wait_for_health(&self, host: &Upstream, healthy: bool) {
+    /// Waits until Envoy has this host for healthy, or for the opposite.
+    pub fn wait_for_health(&self, host: &Upstream, healthy: bool) {
         let line = format!("::{}::health_flags::", host.address);
         eventually("Envoy to see a host's health", || {
             let clusters = self.envoy.admin("/clusters")?;
@@ -409,7 +411,7 @@ impl World for EnvoyWorld {
     }
 
     fn restart(&mut self) {
-        self.envoy = Envoy::start(self.bootstrap.0.clone(), &WORKERS);
+        self.envoy = start(&self.bootstrap, self.workers);
         self.sent = 0;
         self.hosts.iter().for_each(|host| self.wait_for_health(host, true));
     }

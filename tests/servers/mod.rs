@@ -6,6 +6,8 @@
 pub mod certs;
 pub mod redis;
 pub mod store;
+pub mod upstash;
+pub mod webdis;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -34,13 +36,14 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-fn root() -> &'static Path {
+/// The project's root.
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A program: its path from the environment, or what `scripts/tools` prints.
 #[allow(clippy::disallowed_methods)]
-fn tool(variable: &str, name: &str) -> PathBuf {
+pub fn tool(variable: &str, name: &str) -> PathBuf {
     if let Ok(path) = std::env::var(variable) {
         return root().join(path);
     }
@@ -77,6 +80,18 @@ impl Process {
     fn signal(&self, name: &str) {
         let done = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.0.id())).status();
         assert!(done.expect("sh").success(), "no process to send {name} to");
+    }
+
+    /// Stops it without ending it. A signal is under way for a while, on a busy machine, and some threads go on meanwhile.
+    fn pause(&self) {
+        self.signal("STOP");
+        eventually("a process to have stopped", || {
+            // Where there is no such folder, there is no telling.
+            let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.0.id())) else { return Some(()) };
+            let stopped = |stat: String| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'));
+            let mut stats = threads.flatten().flat_map(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            stats.all(stopped).then_some(())
+        });
     }
 
     /// The first line of its standard output; empty where it ends without one.

@@ -103,7 +103,7 @@ impl Redis {
 
     /// Stops it without ending it: connections stay open, nothing is answered.
     pub fn pause(&self) {
-        self.process.signal("STOP");
+        self.process.pause();
     }
 
     /// Lets it go on.

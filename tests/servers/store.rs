@@ -81,7 +81,7 @@ impl Store {
 
     /// Stops it without ending it: connections stay open, nothing is answered.
     pub fn pause(&self) {
-        self.process.signal("STOP");
+        self.process.pause();
     }
 
     /// Lets it go on.
