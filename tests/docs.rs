@@ -1,15 +1,24 @@
 //! What the pages under `docs/` and the README show is tried: configs, YAML, links, and the tables of fields.
 //!
 //! A `json` block is a config that is accepted. A comment in front of it says otherwise: `<!-- refused: PATH, … -->`, with the place of
-//! each error; `<!-- defaults -->`, a config that says what the defaults are; `<!-- vectors -->`, no config, left to the tests of the token.
+//! each error; `<!-- defaults -->` and `<!-- store defaults -->`, configs that say what the defaults are, of the whole and of a store;
+//! `<!-- vectors -->`, no config, left to the tests of the token; `<!-- store vectors -->`, none either, read here.
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use mooring::clock::UnixTime;
 use mooring::config::{Config, ConfigErrors};
+use mooring::keyring::{KeyAge, Keyring};
+use mooring::pin::{ClusterId, HostAddr, Pin, Pins};
+use mooring::session::{Session, SessionId};
+use mooring::store::StoreKey;
+use mooring::store::value::{self, Stored};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use sha2::Sha256;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,8 +143,8 @@ fn parse(json: &str) -> Result<Config, ConfigErrors> {
 fn every_config_is_accepted_or_refused_as_its_page_says() {
     for Block { place, marker, text, .. } in blocks("json") {
         match marker.as_deref() {
-            Some("vectors") => {}
-            None | Some("defaults") => {
+            Some("vectors" | "store vectors") => {}
+            None | Some("defaults" | "store defaults") => {
                 parse(&text).unwrap_or_else(|errors| panic!("{place}: {errors}"));
             }
             Some(marker) => {
@@ -229,6 +238,29 @@ fn every_link_to_a_file_leads_to_one() {
     assert!(followed > 0);
 }
 
+/// The anchor that a heading gets: lower case, hyphens for spaces, and no other punctuation.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+#[test]
+fn every_link_to_a_section_leads_to_one() {
+    let pages = pages();
+    let mut followed: u32 = 0;
+    for page in &pages {
+        let prose = page.prose();
+        for (file, section) in links(&prose).into_iter().filter_map(|link| link.split_once('#')) {
+            let path = if file.is_empty() { page.path.clone() } else { page.path.parent().unwrap().join(file) };
+            let Some(target) = pages.iter().find(|known| known.path == path) else { continue };
+            let headings = target.text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+            assert!(headings.map(anchor).any(|known| known == section), "{}: {file}#{section}", page.name());
+            followed = followed.saturating_add(1);
+        }
+    }
+    assert!(followed > 0);
+}
+
 /// The fields that the parser accepts, as `cookie.name` or `keys[].id`. It is asked for them: the error of an unknown field tells.
 fn accepted_fields() -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
@@ -272,20 +304,30 @@ fn the_tables_have_every_field_and_no_other() {
     assert_eq!(documented.len(), rows.len(), "a field has one row");
 }
 
+/// The config of the page that has this marker.
+fn marked(page: &Page, marker: &str) -> Value {
+    let blocks = page.blocks();
+    let block = blocks.iter().find(|block| block.marker.as_deref() == Some(marker)).expect(marker);
+    serde_json::from_str(&block.text).unwrap()
+}
+
 #[test]
 fn the_defaults_are_what_the_page_says() {
     let page = configuration();
-    let blocks = page.blocks();
-    let block = blocks.iter().find(|block| block.marker.as_deref() == Some("defaults")).expect("the defaults");
-    let defaults: Value = serde_json::from_str(&block.text).unwrap();
+    let [defaults, with_a_store] = ["defaults", "store defaults"].map(|marker| marked(&page, marker));
     let keys_alone = json!({"keys": defaults["keys"]});
-    let [written_out, left_out] =
-        [&defaults, &keys_alone].map(|json| format!("{:?}", parse(&json.to_string()).unwrap()));
-    assert_eq!(written_out, left_out);
+    let cluster_alone = json!({"keys": with_a_store["keys"], "store": {"cluster": with_a_store["store"]["cluster"]}});
+    for (written_out, left_out) in [(&defaults, keys_alone), (&with_a_store, cluster_alone)] {
+        let [written_out, left_out] =
+            [written_out, &left_out].map(|json| format!("{:?}", parse(&json.to_string()).unwrap()));
+        assert_eq!(written_out, left_out);
+    }
 
-    for row in page.rows("field").iter().filter(|row| !row[0].contains("[]")) {
+    // What is in an array, or has no default, is not among them.
+    for row in page.rows("field").iter().filter(|row| !row[0].contains("[]") && !row[2].is_empty()) {
         let field = row[0].trim_matches('`');
         let pointer = format!("/{}", field.replace('.', "/"));
+        let defaults = if field.starts_with("store.") { &with_a_store } else { &defaults };
         let value = defaults.pointer(&pointer).unwrap_or_else(|| panic!("{field} is not among the defaults"));
         let cell = serde_json::from_str::<Value>(row[2].trim_matches('`')).ok().filter(|cell| !cell.is_object());
         if let Some(cell) = cell {
@@ -318,5 +360,95 @@ fn words_and_durations_are_those_that_the_parser_accepts() {
             compared = compared.saturating_add(1);
         }
     }
-    assert_eq!(compared, 7, "three fields of words, four durations");
+    assert_eq!(compared, 13, "eight fields of words, five durations");
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value[member].as_str().unwrap_or_else(|| panic!("{member} of {value}"))
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}
+
+/// The vectors of the page called so.
+fn vectors(page: &str, marker: &str) -> Value {
+    marked(&pages().into_iter().find(|known| known.path.ends_with(page)).expect("a page"), marker)
+}
+
+/// The keys of the vectors, the one called `first` in front.
+fn keyring(first: &str, scope: &str) -> Keyring {
+    let vectors = vectors("docs/token.md", "vectors");
+    let mut secrets: Vec<_> = vectors["secrets"].as_object().unwrap().iter().collect();
+    secrets.sort_by_key(|(id, _)| *id != first);
+    let key = |(id, secret): (&String, &Value)| {
+        let secret = STANDARD.encode(bytes(secret.as_str().unwrap()));
+        json!({"id": id, "secret": {"base64": secret}})
+    };
+    let keys: Vec<Value> = secrets.into_iter().map(key).collect();
+    parse(&json!({"keys": keys, "scope": scope}).to_string()).unwrap().keyring
+}
+
+fn store_key(vector: &Value, id: &str) -> StoreKey {
+    StoreKey::of(&SessionId(bytes(id).try_into().unwrap()), text(vector, "scope"), text(vector, "namespace"))
+}
+
+fn session(vector: &Value) -> Session {
+    let number = |member: &str| vector[member].as_u64().unwrap_or_else(|| panic!("{member} of {vector}"));
+    let pins = vector["pins"].as_array().unwrap().iter().map(|pin| Pin {
+        cluster: ClusterId::of(text(pin, "cluster").as_bytes()),
+        host: HostAddr::parse(text(pin, "host").as_bytes()).unwrap(),
+    });
+    Session {
+        id: SessionId(bytes(text(vector, "id")).try_into().unwrap()),
+        created: UnixTime(number("created")),
+        renewed: UnixTime(number("renewed")),
+        end: Some(UnixTime(number("end"))),
+        generation: u32::try_from(number("generation")).unwrap(),
+        pins: Pins::from_vec(pins.collect()).unwrap(),
+    }
+}
+
+#[test]
+fn the_keys_of_the_store_are_those_of_the_page() {
+    let vectors = vectors("docs/store.md", "store vectors");
+    for vector in vectors["keys"].as_array().unwrap() {
+        assert_eq!(store_key(vector, text(vector, "id")).as_str(), text(vector, "key"));
+    }
+}
+
+#[test]
+fn every_value_of_the_page_is_what_its_session_gives_and_reads_as_it() {
+    let vectors = vectors("docs/store.md", "store vectors");
+    let first = &vectors["keys"][0];
+    let key = store_key(first, text(first, "id"));
+    for vector in vectors["accepted"].as_array().unwrap() {
+        let (name, id, scope, sealed) =
+            (text(vector, "name"), text(vector, "key"), text(vector, "scope"), text(vector, "value"));
+        let signing = keyring(id, scope);
+        let (given, stored) = if vector["session"].is_null() {
+            (value::tombstone(&key, &signing), Stored::Tombstone)
+        } else {
+            let session = session(&vector["session"]);
+            let stored = Stored::Session { generation: session.generation, pins: session.pins.clone() };
+            (value::seal(&session, &key, &signing), stored)
+        };
+        assert_eq!(given, sealed, "{name}");
+        let age = if id == "2026-11" { KeyAge::Current } else { KeyAge::Older };
+        assert_eq!(value::open(sealed.as_bytes(), &key, &keyring("2026-11", scope)), Some((stored, age)), "{name}");
+
+        let (untagged, tag) = sealed.rsplit_once('.').unwrap();
+        let (_, body) = untagged.rsplit_once('.').unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.decode(body).unwrap(), bytes(text(vector, "body")), "{name}");
+        let subkeys = vectors["subkeys"].as_array().unwrap();
+        let subkey = subkeys.iter().find(|subkey| subkey["key"] == id && subkey["scope"] == scope).expect(name);
+        let mac = Hmac::<Sha256>::new_from_slice(&bytes(text(subkey, "store"))).unwrap();
+        let mac = mac.chain_update(key.as_str()).chain_update(".").chain_update(untagged);
+        assert_eq!(URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()), tag, "{name}");
+    }
+    for vector in vectors["refused"].as_array().unwrap() {
+        let opened = value::open(text(vector, "value").as_bytes(), &key, &keyring("2026-11", text(first, "scope")));
+        assert_eq!(opened, None, "{}", text(vector, "name"));
+    }
 }
