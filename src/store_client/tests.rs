@@ -273,6 +273,24 @@ fn a_logout_that_is_tried_again_has_its_full_time_again() {
 }
 
 #[test]
+fn a_logout_that_is_owed_has_its_full_time_each_time() {
+    let (mut store, mut worker) = (Model::default(), Worker::new());
+    worker.revoke(&session(0, A));
+    worker.answer_one(Answer::Nothing);
+    worker.answer_one(Answer::Nothing);
+    worker.pass(Duration::from_secs(10));
+    worker.tick();
+    let sent = worker.send();
+    worker.pass(Duration::from_millis(900));
+    worker.tick();
+    assert_eq!(worker.client.calls.len(), 1, "it was sent 0.9 s ago");
+    let (key, command) = sent[0].1.asked();
+    let answer = store.answer(key, command);
+    worker.answer(sent[0].0, answer);
+    assert_eq!((worker.fault(Fault::StoreLate), worker.client.owed.len()), (0, 0));
+}
+
+#[test]
 fn a_touch_that_returns_the_value_teaches_it() {
     let mut worker = Worker::with(&config_of(r#","store":{"cluster":"c","protocol":"upstash"}"#));
     let value = |generation, host| value::seal(&session(generation, host), &key(), &config("").keyring);

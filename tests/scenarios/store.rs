@@ -5,8 +5,8 @@ use crate::shared::tokens::{self, keyring, sign, timed};
 use crate::shared::world::plugin;
 use mooring::clock::UnixTime;
 use mooring::filter::{Action, Contexts};
-use mooring::host::ContextId;
 use mooring::host::fake::{Call, FakeHost, Line, Sent};
+use mooring::host::{ContextId, Map};
 use mooring::pin::{ClusterId, HostAddr, Pin};
 use mooring::store_client::{CallId, StreamId};
 use serde_json::{Value, json};
@@ -194,6 +194,23 @@ fn a_client_that_leaves_while_it_waits_breaks_nobody() {
 }
 
 #[test]
+fn clients_that_left_do_not_count_among_those_who_wait() {
+    for answered_by_the_proxy in [false, true] {
+        let mut proxy = Proxy::new(json!({}));
+        for at in 0..8200 {
+            let (id, action) = proxy.request(ROOT);
+            assert_eq!(action, Action::Pause, "number {at}");
+            if answered_by_the_proxy {
+                proxy.response(id, &[]);
+            } else {
+                proxy.end(id);
+            }
+        }
+        assert_eq!(proxy.sent().len(), 1);
+    }
+}
+
+#[test]
 fn a_request_that_the_proxy_answers_meanwhile_is_not_resumed() {
     let mut proxy = Proxy::new(json!({}));
     let (id, _) = proxy.request(ROOT);
@@ -262,6 +279,7 @@ fn contexts_that_are_gone_are_forgotten() {
     proxy.end(id);
     let before = proxy.host.state().calls;
     proxy.response(id, &[]);
+    proxy.contexts.on_trailers(id, Map::ResponseTrailers);
     assert_eq!(proxy.host.state().calls, before, "a stream");
     proxy.contexts.on_delete(ROOT);
     proxy.contexts.on_tick(ROOT);

@@ -4,7 +4,7 @@ use super::*;
 use crate::metrics::{CallResult, Operation};
 use crate::store::model::Model;
 use crate::store::{Answer, StoreKey};
-use crate::store_client::{CallId, News};
+use crate::store_client::{CallId, News, Written};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -499,6 +499,30 @@ fn a_write_that_finds_the_session_ended_gives_no_cookie() {
     assert_eq!(proxies.outcome(0), Outcome::Untouched);
     assert_eq!(proxies.try_out(0, &cookie), ISSUED);
     assert!(proxies.refused(0));
+}
+
+#[test]
+fn a_write_that_was_overtaken_by_a_logout_gives_no_cookie() {
+    let (mut proxies, cookie) = Proxies::settled(r#""write":"sync""#, "");
+    let line = format!("m={}", cookie.as_deref().unwrap());
+    let request = headers(&[("cookie", line.as_str())]);
+    let scene = &mut proxies.scenes[0];
+    let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
+    let (mover, _) = proceeds(affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy));
+    let (leaver, _) = proceeds(affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy));
+    scene.served_by(B);
+    let Response::Wait(_, held) = affinity.on_response(STREAM, mover, &mut scene.worker, &scene.proxy) else {
+        panic!("it does not wait")
+    };
+    scene.says("end");
+    let Response::Wait(..) = affinity.on_response(STREAM, leaver, &mut scene.worker, &scene.proxy) else {
+        panic!("it does not wait")
+    };
+    scene.says_nothing();
+    let Response::Proceed(edits) = affinity.on_written(*held, Written::Settled, &mut scene.worker, &scene.proxy) else {
+        panic!("it waits on")
+    };
+    assert_eq!(added(&edits, "set-cookie"), None);
 }
 
 #[test]
