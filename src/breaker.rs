@@ -74,7 +74,8 @@ impl Breaker {
     pub fn pause(&self, now: Monotonic) -> Duration {
         match self.0 {
             State::Closed { .. } | State::Probing { .. } => Duration::ZERO,
-            State::Open { until, .. } => until.since(now),
+            // No longer than it was when it began, whatever a clock says that failed.
+            State::Open { until, pause } => until.since(now).min(pause),
         }
     }
 }
@@ -144,6 +145,11 @@ mod tests {
         let mut breaker = opened_at(0);
         assert!(!breaker.failed(Monotonic(Duration::from_millis(900))));
         assert!(breaker.allows(at(1)));
+    }
+
+    #[test]
+    fn a_clock_that_fails_does_not_lengthen_the_pause() {
+        assert_eq!(opened_at(1000).pause(Monotonic::default()), Duration::from_secs(1));
     }
 
     #[test]

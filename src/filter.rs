@@ -11,6 +11,7 @@ use crate::metrics::{Counter, Fault, Outcome};
 use crate::session::SessionId;
 use crate::store::{Answer, MAX_ANSWER};
 use crate::store_client::{CallId, News, StreamId, Wake};
+use crate::text;
 use crate::worker::Worker;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -144,7 +145,7 @@ impl<H: Host> Contexts<H> {
         let inputs = HostInputs::new(host, &plugin.carried_name);
         let headers = inputs.known(host.headers(Map::RequestHeaders));
         let request = plugin.affinity.on_request(id, &mut plugin.worker, headers.as_ref(), &inputs);
-        let (phase, went) = inputs.carry_out(&plugin.affinity, request);
+        let (phase, went) = inputs.carry_out(request, &mut plugin.worker);
         stream.phase = phase;
         inputs.count_faults(&mut plugin.worker);
         let root = stream.root;
@@ -306,7 +307,7 @@ impl<H: Host> Contexts<H> {
             (Phase::Waiting(waiting), News::Found(found)) => {
                 let headers = inputs.known(host.headers(Map::RequestHeaders));
                 let request = plugin.affinity.on_found(*waiting, found, &mut plugin.worker, headers.as_ref(), &inputs);
-                let (phase, went) = inputs.carry_out(&plugin.affinity, request);
+                let (phase, went) = inputs.carry_out(request, &mut plugin.worker);
                 stream.phase = phase;
                 (went, Side::Request)
             }
@@ -376,29 +377,33 @@ impl<'a, H: Host> HostInputs<'a, H> {
     }
 
     /// Does to a request what was decided.
-    fn carry_out(&self, affinity: &Affinity, request: Request<'_>) -> (Phase, Went) {
-        match request {
-            Request::Proceed(exchange, edits) => {
-                let asked = self.apply(Map::RequestHeaders, edits);
-                (Phase::Response(if asked { exchange } else { exchange.unasked() }), Went::On)
-            }
-            Request::Wait(waiting) => (Phase::Waiting(waiting), Went::On),
-            Request::Refuse(seconds) => {
-                let retry_after = seconds.to_string();
-                let headers = Headers::from_pairs([
-                    (&b"retry-after"[..], retry_after.as_bytes()),
-                    (b"cache-control", b"no-store"),
-                    (b"content-type", b"text/plain"),
-                ]);
-                let body = "the session store does not answer\n";
-                if self.known(self.host.respond(503, "mooring_store_unavailable", &headers, body)).is_some() {
+    fn carry_out(&self, request: Request<'_>, worker: &mut Worker) -> (Phase, Went) {
+        let (exchange, edits) = match request {
+            Request::Wait(waiting) => return (Phase::Waiting(waiting), Went::On),
+            Request::Refuse(seconds, exchange, edits) => {
+                if self.refuse(seconds) {
+                    // It has no response that would be counted.
+                    worker.count(Counter::Session(Outcome::Failed));
                     return (Phase::Over, Went::Refused);
                 }
-                // Then it goes on, as one of which nothing is known.
-                self.apply(Map::RequestHeaders, affinity.internal_headers().map(Edit::Remove).to_vec());
-                (Phase::Over, Went::On)
+                (exchange, edits)
             }
-        }
+            Request::Proceed(exchange, edits) => (exchange, edits),
+        };
+        let asked = self.apply(Map::RequestHeaders, edits);
+        (Phase::Response(if asked { exchange } else { exchange.unasked() }), Went::On)
+    }
+
+    /// Answers in the upstream's place that the store does not. `false` when that cannot be.
+    fn refuse(&self, seconds: u64) -> bool {
+        let retry_after = text::decimal(seconds);
+        let headers = Headers::from_pairs([
+            (&b"retry-after"[..], retry_after.as_bytes()),
+            (b"cache-control", b"no-store"),
+            (b"content-type", b"text/plain"),
+        ]);
+        let body = "the session store does not answer\n";
+        self.known(self.host.respond(503, "mooring_store_unavailable", &headers, body)).is_some()
     }
 
     /// What a call came back with.

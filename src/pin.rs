@@ -3,7 +3,7 @@
 //! Depends on nothing of the crate. The packed form of a host is part of the token (`docs/token.md`).
 
 use sha2::{Digest, Sha256};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 /// How many pins a session may hold.
@@ -58,7 +58,15 @@ impl HostAddr {
             (_, Ok(v6)) => Some(Self::V6(*v6.ip(), v6.port())),
             (Err(_), Err(_)) => None,
         };
-        packed.filter(|host| host.to_string() == text).or_else(|| Self::text(text))
+        packed.filter(|host| host.to_text() == text).or_else(|| Self::text(text))
+    }
+
+    /// The address as Envoy writes it. (`to_string` would panic where formatting fails.)
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{self}");
+        text
     }
 
     fn text(text: &str) -> Option<Self> {
@@ -177,7 +185,7 @@ mod tests {
             "envoy://internal/endpoint",
         ] {
             let host = HostAddr::parse(text.as_bytes()).unwrap();
-            assert_eq!(host.to_string(), text);
+            assert_eq!(host.to_text(), text);
         }
         assert!(matches!(HostAddr::parse(b"[::1]:80"), Some(HostAddr::V6(_, 80))));
         assert!(matches!(HostAddr::parse(b"[2001:0db8::1]:80"), Some(HostAddr::Text(_))));

@@ -1,11 +1,10 @@
 //! A session and its timeouts.
 //!
-//! Depends on `clock` and `pin`. Timeouts are enforced here and not left to the browser.
+//! Depends on `base64`, `clock` and `pin`. Timeouts are enforced here and not left to the browser.
 
+use crate::base64;
 use crate::clock::UnixTime;
 use crate::pin::Pins;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
 
 /// 128 random bits that name a session. Not authentication: whoever has it has only the affinity.
@@ -15,7 +14,7 @@ pub struct SessionId(pub [u8; 16]);
 impl SessionId {
     /// The form in which the upstream gets it: 22 characters of base64url without padding.
     pub fn to_text(self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        base64::url_safe(&self.0)
     }
 }
 

@@ -4,16 +4,16 @@
 //! back through the shell. `docs/store.md` is the contract.
 
 mod command;
-#[cfg(test)]
+#[cfg(any(test, feature = "fake"))]
 pub mod model;
 mod rest;
 mod upstash;
 pub mod value;
 mod webdis;
 
+use crate::base64;
 use crate::session::SessionId;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::text;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Token {
 
     /// The value of an `authorization` header (RFC 6750).
     fn bearer(&self) -> String {
-        format!("Bearer {}", self.0)
+        text::concat(&["Bearer ", &self.0])
     }
 }
 
@@ -92,9 +92,7 @@ impl StoreKey {
         let length = u16::try_from(scope.len()).unwrap_or(u16::MAX).to_be_bytes();
         let hash = Sha256::new().chain_update(b"mooring/1/store-key").chain_update(length);
         let hash = hash.chain_update(scope.as_bytes()).chain_update(id.0).finalize();
-        let mut key = format!("{namespace}:");
-        URL_SAFE_NO_PAD.encode_string(hash, &mut key);
-        Self(key)
+        Self(text::concat(&[namespace, ":", &base64::url_safe(&hash)]))
     }
 
     /// The text.

@@ -16,6 +16,7 @@ use crate::session::{Session, SessionId};
 use crate::store::value;
 use crate::store::{Answer, Command, Failure, Gateway, Request, StoreKey, Version};
 use std::collections::VecDeque;
+use std::mem::take;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -337,7 +338,8 @@ impl StoreClient {
 
     /// Nobody will be there to try again, or to hear an answer: what the store has not confirmed counts as lost.
     pub fn on_done(&mut self, counts: &mut Counts) {
-        let calls = self.calls.drain(..).map(|(_, call)| call).chain(self.outbox.drain(..)).chain(self.owed.drain(..));
+        let calls = take(&mut self.calls).into_iter().map(|(_, call)| call);
+        let calls = calls.chain(take(&mut self.outbox)).chain(take(&mut self.owed));
         calls.filter(Call::is_revocation).for_each(|_| counts.add(Counter::Fault(Fault::RevocationLost)));
     }
 

@@ -5,10 +5,10 @@
 
 pub(crate) mod payload;
 
+use crate::base64;
 use crate::keyring::{Key, KeyAge, Keyring};
 use crate::session::{Session, Untimely};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::text;
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit as _, StreamCipher as _};
 use hmac::{Hmac, Mac as _};
@@ -73,12 +73,9 @@ pub fn seal(session: &Session, keyring: &Keyring, protection: &Protection) -> St
             (ENCRYPTED, &key.mac_encrypted, [&nonce[..], &payload].concat())
         }
     };
-    let mut token = format!("{version}.{}.", key.id.as_str());
-    URL_SAFE_NO_PAD.encode_string(body, &mut token);
-    let tag = mac.clone().chain_update(token.as_bytes()).finalize().into_bytes();
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(tag, &mut token);
-    token
+    let untagged = text::concat(&[version, ".", key.id.as_str(), ".", &base64::url_safe(&body)]);
+    let tag = mac.clone().chain_update(untagged.as_bytes()).finalize().into_bytes();
+    text::concat(&[&untagged, ".", &base64::url_safe(&tag)])
 }
 
 /// Reads a token: the tag is checked, in constant time, before anything that it protects is decoded.
@@ -94,7 +91,7 @@ pub fn open(token: &[u8], keyring: &Keyring) -> Result<(Session, KeyAge), Refusa
     let mac = if parts.encrypted { &key.mac_encrypted } else { &key.mac_signed };
     verify(mac, parts.authenticated, parts.tag)?;
 
-    let body = URL_SAFE_NO_PAD.decode(parts.body).map_err(|_| Refusal::Malformed)?;
+    let body = base64::from_url_safe(parts.body).ok_or(Refusal::Malformed)?;
     let payload = if parts.encrypted { decrypt(key, &body).ok_or(Refusal::Malformed)? } else { body };
     let session = payload::decode(&payload).ok_or(Refusal::Malformed)?;
     Ok((session, age))
@@ -124,11 +121,8 @@ impl<'a> Parts<'a> {
 }
 
 fn verify(mac: &Hmac<Sha256>, authenticated: &[u8], tag: &[u8]) -> Result<(), Refusal> {
-    let mut decoded = [0; 32];
-    match URL_SAFE_NO_PAD.decode_slice(tag, &mut decoded) {
-        Ok(32) => mac.clone().chain_update(authenticated).verify_slice(&decoded).map_err(|_| Refusal::BadTag),
-        Ok(_) | Err(_) => Err(Refusal::Malformed),
-    }
+    let tag = base64::from_url_safe(tag).filter(|tag| tag.len() == 32).ok_or(Refusal::Malformed)?;
+    mac.clone().chain_update(authenticated).verify_slice(&tag).map_err(|_| Refusal::BadTag)
 }
 
 fn decrypt(key: &Key, body: &[u8]) -> Option<Vec<u8>> {

@@ -1,19 +1,18 @@
 //! The request's half: find the session, ask for its host.
 
 use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing, carried};
+use crate::base64;
 use crate::clock::UnixTime;
 use crate::config::{Failover, OnError, OnMissing, Via};
 use crate::cookie::{self, MAX_CANDIDATES, Without};
 use crate::headers::Headers;
 use crate::keyring::KeyAge;
-use crate::metrics::{Counter, Fault, Outcome};
+use crate::metrics::{Counter, Fault};
 use crate::pin::{ClusterId, HostAddr};
 use crate::session::Session;
 use crate::store_client::{Found, StreamId};
 use crate::token::{self, Refusal};
 use crate::worker::{Sequence, Worker};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 /// What a request does next.
 #[derive(Debug)]
@@ -22,8 +21,9 @@ pub enum Request<'a> {
     Proceed(Exchange, Vec<Edit<'a>>),
     /// It waits for the store. [`Affinity::on_found`] goes on.
     Wait(Box<Waiting>),
-    /// It is turned away, as `on_error: fail` says: 503 with a `retry-after` of so many seconds.
-    Refuse(u64),
+    /// It is turned away, as `on_error: fail` says: 503 with a `retry-after` of so many seconds. Where that cannot be, it goes on,
+    /// edited like this, as one of which nothing is known.
+    Refuse(u64, Exchange, Vec<Edit<'a>>),
 }
 
 /// A request whose session is being looked up.
@@ -132,10 +132,10 @@ impl Affinity {
                 }
                 OnError::Rebalance => Standing::Unconfirmed(session),
                 OnError::Fail => {
-                    worker.count(Counter::Session(Outcome::Failed));
                     let store = worker.store.as_ref();
                     let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
-                    return Request::Refuse(wait.unwrap_or(1));
+                    let (exchange, edits) = self.exchange(began, headers, presented, Standing::Unknown, inputs);
+                    return Request::Refuse(wait.unwrap_or(1), exchange, edits);
                 }
             },
         };
@@ -158,6 +158,19 @@ impl Affinity {
         standing: Standing,
         inputs: &dyn Inputs,
     ) -> Request<'_> {
+        let (exchange, edits) = self.exchange(began, headers, presented, standing, inputs);
+        Request::Proceed(exchange, edits)
+    }
+
+    /// What is kept of a request for its response, and how it is edited.
+    fn exchange(
+        &self,
+        began: Sequence,
+        headers: &Headers,
+        presented: bool,
+        standing: Standing,
+        inputs: &dyn Inputs,
+    ) -> (Exchange, Vec<Edit<'_>>) {
         let asked = match &standing {
             Standing::Resumed(Resumed { session, .. }) => self.ask(session, inputs),
             Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::Elsewhere => Asked::default(),
@@ -167,7 +180,7 @@ impl Affinity {
             self.take_cookie_out(headers, &mut edits);
         }
         self.set_internal_headers(headers, &standing, &asked, &mut edits);
-        Request::Proceed(Exchange { began, presented, standing, asked }, edits)
+        (Exchange { began, presented, standing, asked }, edits)
     }
 
     /// What an earlier pass of this stream left: whether the cookie was there, and the session.
@@ -279,9 +292,9 @@ impl Affinity {
 
     /// The override header, as the bridge reads it.
     fn override_value(&self, host: &HostAddr) -> Vec<u8> {
-        let host = host.to_string();
+        let host = host.to_text();
         match self.config.upstream.via {
-            Via::StatefulSession => STANDARD.encode(host).into_bytes(),
+            Via::StatefulSession => base64::standard(host.as_bytes()).into_bytes(),
             Via::OverrideHost => host.into_bytes(),
         }
     }

@@ -456,8 +456,9 @@ fn origin(inputs: &dyn Inputs) -> Origin {
         return Origin::Local;
     }
     match inputs.response_header(":status").as_deref() {
-        Some(b"304") => Origin::NotModified,
-        Some(_) | None => Origin::Upstream,
+        // Unread, it may be one.
+        Some(b"304") | None => Origin::NotModified,
+        Some(_) => Origin::Upstream,
     }
 }
 

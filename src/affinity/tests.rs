@@ -246,7 +246,7 @@ impl Scene {
 fn proceeds(request: Request<'_>) -> (Exchange, Vec<Edit<'_>>) {
     match request {
         Request::Proceed(exchange, edits) => (exchange, edits),
-        other @ (Request::Wait(_) | Request::Refuse(_)) => panic!("{other:?}"),
+        other @ (Request::Wait(_) | Request::Refuse(..)) => panic!("{other:?}"),
     }
 }
 

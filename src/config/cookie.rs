@@ -97,7 +97,8 @@ fn read_domain<'a>(field: &Field<'a>) -> Option<&'a str> {
         let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
     };
-    let is_address = domain.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let is_address =
+        domain.as_bytes().rsplit(|b| *b == b'.').next().is_some_and(|last| last.iter().all(u8::is_ascii_digit));
     let fits = domain.len() <= 253 && domain.split('.').all(label) && !is_address;
     if fits { Some(domain) } else { field.error(format!("is not a cookie domain; accepted is {accepted}")) }
 }

@@ -3,19 +3,22 @@
 use super::duration;
 use super::error::{ConfigError, ConfigErrors};
 use crate::json::Json;
-use std::cell::RefCell;
+use crate::text;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Collects errors.
 #[derive(Default)]
-pub struct Report(RefCell<Vec<ConfigError>>);
+pub struct Report(Cell<Vec<ConfigError>>);
 
 impl Report {
     /// Adds an error.
     #[cold]
     #[inline(never)]
     pub fn error(&self, path: &str, rule: String) {
-        self.0.borrow_mut().push(ConfigError { path: path.into(), rule });
+        let mut errors = self.0.take();
+        errors.push(ConfigError { path: path.into(), rule });
+        self.0.set(errors);
     }
 
     /// `value`, if there was no error. `value` is there whenever no error was reported.
@@ -62,7 +65,7 @@ impl<'a> Field<'a> {
 
     /// One of a closed set of words.
     pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let accepted = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        let accepted = text::joined(words.iter().map(|(word, _)| text::concat(&["\"", word, "\""])), ", ");
         let given = self.string(&format!("one of {accepted}"))?;
         let known = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
         known.or_else(|| self.error(format!("is not known; accepted is one of {accepted}")))
@@ -118,7 +121,7 @@ impl<'a> Field<'a> {
         for (at, (name, _)) in members.iter().enumerate() {
             let path = object.path_of(&shown(name));
             if !known.contains(&name.as_str()) {
-                self.report.error(&path, format!("is an unknown field; accepted is {}", known.join(", ")));
+                self.report.error(&path, format!("is an unknown field; accepted is {}", text::joined(known, ", ")));
             } else if members.iter().take(at).any(|(earlier, _)| earlier == name) {
                 self.report.error(&path, "is given twice; accepted is once".into());
             }

@@ -2,10 +2,8 @@
 
 use super::Environment;
 use super::fields::{Field, Object};
+use crate::base64;
 use crate::keyring::{Key, KeyId, Keyring, MAX_KEYS, MAX_SECRET, MIN_SECRET, Secret};
-use base64::Engine as _;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// Keys that kept every rule, not yet derived for a scope.
 pub(super) struct Keys(Vec<(KeyId, Secret)>);
@@ -93,11 +91,7 @@ fn read_variable(field: &Field<'_>, environment: Environment<'_>) -> Option<Secr
 
 /// Standard and URL-safe base64, with padding or without, white space around it: as `openssl rand -base64 32` or a mounted file gives it.
 fn decode(field: &Field<'_>, text: &[u8]) -> Option<Secret> {
-    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let text = text.trim_ascii();
-    let decoded =
-        [STANDARD, URL_SAFE].iter().find_map(|alphabet| GeneralPurpose::new(alphabet, lenient).decode(text).ok());
-    let Some(bytes) = decoded else {
+    let Some(bytes) = base64::from_any(text.trim_ascii()) else {
         return field.error("is not base64; accepted is base64 of the secret");
     };
     let length = bytes.len();

@@ -1,5 +1,7 @@
 //! `Set-Cookie` (RFC 6265, section 4.1; RFC 6265bis for `SameSite` and prefixes; CHIPS for `Partitioned`).
 
+use crate::text;
+
 /// Which cross-site requests carry the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
@@ -67,15 +69,15 @@ impl SetCookie {
     pub fn issue(&self, value: &str, max_age: Option<u64>) -> String {
         let Self { name, suffix } = self;
         match max_age {
-            Some(seconds) => format!("{name}={value}; Max-Age={seconds}{suffix}"),
-            None => format!("{name}={value}{suffix}"),
+            Some(seconds) => text::concat(&[name, "=", value, "; Max-Age=", &text::decimal(seconds), suffix]),
+            None => text::concat(&[name, "=", value, suffix]),
         }
     }
 
     /// Takes the cookie away from the browser. Same path and domain: else it would be another cookie.
     pub fn clear(&self) -> String {
         let Self { name, suffix } = self;
-        format!("{name}=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{suffix}")
+        text::concat(&[name, "=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT", suffix])
     }
 }
 

@@ -117,8 +117,11 @@ pub struct State {
     pub broken: BTreeMap<Call, u32>,
     /// How many host calls were made.
     pub calls: u64,
+    /// Of which kinds they were, in order, from when it is there.
+    pub journal: Option<Vec<Call>>,
+    /// What was given out as random, in order.
+    pub randomness: Vec<Vec<u8>>,
     counter_names: Vec<String>,
-    random: u64,
     calls_sent: u32,
 }
 
@@ -145,6 +148,7 @@ impl FakeHost {
     fn host_call(&self, call: Call) -> Result<RefMut<'_, State>, Status> {
         let mut state = self.state();
         state.calls = state.calls.saturating_add(1);
+        state.journal.iter_mut().for_each(|journal| journal.push(call));
         match state.broken.get(&call) {
             Some(status) if *status != 0 => Err(Status(*status)),
             Some(_) | None => Ok(state),
@@ -230,9 +234,9 @@ impl Host for FakeHost {
     /// Distinct bytes each time; not random at all.
     fn random(&self, buffer: &mut [u8]) -> Result<(), Status> {
         let mut state = self.host_call(Call::Random)?;
-        state.random = state.random.saturating_add(1);
-        let bytes = state.random.to_be_bytes();
-        buffer.iter_mut().zip(bytes.iter().rev().cycle()).for_each(|(to, from)| *to = *from);
+        let bytes = state.randomness.len().saturating_add(1).to_le_bytes();
+        buffer.iter_mut().zip(bytes.iter().cycle()).for_each(|(to, from)| *to = *from);
+        state.randomness.push(buffer.to_vec());
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use super::{ContextId, CounterId, Host, Map, Side, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
 use crate::store_client::CallId;
+use crate::text;
 use std::time::Duration;
 
 /// The proxy that this module runs in.
@@ -170,7 +171,7 @@ impl Host for Proxy {
     }
 
     fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, Status> {
-        let path = path.join("\0");
+        let path = text::joined(path, "\0");
         let mut out = Returned::NOTHING;
         // SAFETY: the path is borrowed for the call, and both pointers are to fields of a local that outlives it.
         let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut out.data, &raw mut out.size) };
@@ -178,7 +179,7 @@ impl Host for Proxy {
     }
 
     fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status> {
-        let path = path.join("\0");
+        let path = text::joined(path, "\0");
         // SAFETY: path and value are borrowed for the call, which copies them.
         check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
     }

@@ -4,6 +4,7 @@
 use super::value;
 use super::{Command, Failure, Reply, StoreKey, Version};
 use crate::json::Json;
+use crate::text;
 
 /// Puts ARGV[1] for ARGV[2] seconds where nothing is. 1: it was put; else what is there. (`SET … NX GET` would do from Redis 7 on,
 /// but its `null` is said to mean either on Upstash.)
@@ -26,12 +27,12 @@ pub(super) fn words(key: &StoreKey, command: &Command) -> Vec<String> {
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
     match command {
         Command::Lookup => words(&["GET", key]),
-        Command::Create { value, ttl } => words(&["EVAL", CREATE, "1", key, value, &ttl.to_string()]),
+        Command::Create { value, ttl } => words(&["EVAL", CREATE, "1", key, value, &text::decimal(*ttl)]),
         Command::Move { expected, value, ttl } => {
-            words(&["EVAL", MOVE, "1", key, &expected.0, value, &ttl.to_string()])
+            words(&["EVAL", MOVE, "1", key, &expected.0, value, &text::decimal(*ttl)])
         }
-        Command::Touch { ttl } => words(&["EVAL", TOUCH, "1", key, &ttl.to_string()]),
-        Command::Revoke { tombstone, ttl } => words(&["SET", key, tombstone, "EX", &ttl.to_string()]),
+        Command::Touch { ttl } => words(&["EVAL", TOUCH, "1", key, &text::decimal(*ttl)]),
+        Command::Revoke { tombstone, ttl } => words(&["SET", key, tombstone, "EX", &text::decimal(*ttl)]),
     }
 }
 

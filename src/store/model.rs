@@ -1,6 +1,6 @@
 //! A store for tests: the REST contract in memory. Time does not pass in it.
 
-use super::{Answer, Command, StoreKey};
+use super::{Answer, Command, StoreKey, Version};
 
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
@@ -53,6 +53,30 @@ impl Model {
             }
             (Command::Move { .. }, None) => response(412, None, String::new()),
         }
+    }
+
+    /// Does what a request of the protocol `rest` asks for, as it goes out.
+    pub fn serve(&mut self, headers: &[(Vec<u8>, Vec<u8>)], body: &[u8]) -> Answer {
+        let header = |name: &str| {
+            let line = headers.iter().find(|(known, _)| known == name.as_bytes());
+            line.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        };
+        let path = header(":path").unwrap_or_default();
+        let name = path.strip_prefix("/v1/sessions/").unwrap_or_default();
+        let (name, touched) = name.strip_suffix("/touch").map_or((name, false), |name| (name, true));
+        let ttl = header("mooring-ttl").and_then(|ttl| ttl.parse().ok());
+        let value = String::from_utf8_lossy(body).into_owned();
+        let expected = header("if-match").and_then(|tag| Version::new(tag.as_bytes()));
+        let only_new = header("if-none-match").as_deref() == Some("*");
+        let command = match (header(":method").as_deref(), ttl, expected) {
+            (Some("GET"), None, None) => Command::Lookup,
+            (Some("PUT"), Some(ttl), None) if only_new => Command::Create { value, ttl },
+            (Some("PUT"), Some(ttl), Some(expected)) => Command::Move { expected, value, ttl },
+            (Some("POST"), Some(ttl), None) if touched => Command::Touch { ttl },
+            (Some("DELETE"), Some(ttl), None) => Command::Revoke { tombstone: String::new(), ttl },
+            _ => return Answer::Response { status: 400, etag: None, body: Vec::new() },
+        };
+        self.answer(&StoreKey(name.into()), &command)
     }
 
     fn put(&mut self, key: &StoreKey, value: Option<&String>, ttl: u32) -> String {

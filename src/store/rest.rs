@@ -1,12 +1,13 @@
 //! The REST contract of `docs/store.md`: conditional requests (RFC 9110, section 13), one resource a session.
 
 use super::{Command, Failure, Gateway, Protocol, Reply, Request, StoreKey, Version, head};
+use crate::text;
 
 pub(super) struct Rest;
 
 impl Protocol for Rest {
     fn request(&self, gateway: &Gateway, key: &StoreKey, command: &Command) -> Request {
-        let path = format!("/v1/sessions/{}", key.as_str());
+        let path = text::concat(&["/v1/sessions/", key.as_str()]);
         let (method, path) = match command {
             Command::Lookup => ("GET", path),
             Command::Create { .. } | Command::Move { .. } => ("PUT", path),
@@ -18,11 +19,11 @@ impl Protocol for Rest {
         let (condition, value, ttl) = match command {
             Command::Lookup => return Request { headers, body: String::new() },
             Command::Create { value, ttl } => (Some(("if-none-match", "*".into())), Some(value), ttl),
-            Command::Move { expected, value, ttl } => (Some(("if-match", expected.0.to_string())), Some(value), ttl),
+            Command::Move { expected, value, ttl } => (Some(("if-match", expected.0.clone().into())), Some(value), ttl),
             Command::Touch { ttl } | Command::Revoke { ttl, .. } => (None, None, ttl),
         };
         headers.extend(condition);
-        headers.push(("mooring-ttl", ttl.to_string()));
+        headers.push(("mooring-ttl", text::decimal(*ttl)));
         headers.extend(value.map(|_| ("content-type", "text/plain".into())));
         Request { headers, body: value.cloned().unwrap_or_default() }
     }

@@ -2,6 +2,7 @@
 
 use super::{Command, Failure, Gateway, Protocol, Reply, Request, StoreKey, command, head};
 use crate::json::Json;
+use crate::text;
 
 pub(super) struct Upstash;
 
@@ -32,7 +33,6 @@ impl Protocol for Upstash {
 
 /// An array of strings. What our commands consist of needs no escapes beyond these.
 fn json(words: &[String]) -> String {
-    let words: Vec<String> =
-        words.iter().map(|word| format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))).collect();
-    format!("[{}]", words.join(","))
+    let quoted = words.iter().map(|word| text::concat(&["\"", &word.replace('\\', "\\\\").replace('"', "\\\""), "\""]));
+    text::concat(&["[", &text::joined(quoted, ","), "]"])
 }

@@ -2,12 +2,12 @@
 //! somebody else's making, is refused.
 
 use super::StoreKey;
+use crate::base64;
 use crate::keyring::{Key, KeyAge, Keyring};
 use crate::pin::Pins;
 use crate::session::Session;
+use crate::text;
 use crate::token::payload;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
@@ -45,12 +45,9 @@ pub fn tombstone(key: &StoreKey, keyring: &Keyring) -> String {
 }
 
 fn signed(body: &[u8], store_key: &StoreKey, key: &Key) -> String {
-    let mut value = format!("v1.{}.", key.id.as_str());
-    URL_SAFE_NO_PAD.encode_string(body, &mut value);
-    let tag = mac(store_key, key, value.as_bytes()).finalize().into_bytes();
-    value.push('.');
-    URL_SAFE_NO_PAD.encode_string(tag, &mut value);
-    value
+    let untagged = text::concat(&["v1.", key.id.as_str(), ".", &base64::url_safe(body)]);
+    let tag = mac(store_key, key, untagged.as_bytes()).finalize().into_bytes();
+    text::concat(&[&untagged, ".", &base64::url_safe(&tag)])
 }
 
 /// Store key and value, a dot between them: neither the key's hash nor a value before its tag can be taken for the other.
@@ -67,11 +64,9 @@ pub fn open(value: &[u8], store_key: &StoreKey, keyring: &Keyring) -> Option<(St
         return None;
     };
     let (key, age) = keyring.find(id)?;
-    let mut decoded = [0; 32];
-    let Ok(32) = URL_SAFE_NO_PAD.decode_slice(tag, &mut decoded) else { return None };
-    mac(store_key, key, untagged).verify_slice(&decoded).ok()?;
+    mac(store_key, key, untagged).verify_slice(&base64::from_url_safe(tag)?).ok()?;
 
-    let body = URL_SAFE_NO_PAD.decode(body).ok()?;
+    let body = base64::from_url_safe(body)?;
     match body.split_first()? {
         (&TOMBSTONE, []) => Some((Stored::Tombstone, age)),
         (&SESSION, rest) => {
@@ -139,7 +134,7 @@ mod tests {
     #[test]
     fn the_id_is_not_at_rest() {
         let value = seal(&session(), &store_key(7), &keyring());
-        let body = URL_SAFE_NO_PAD.decode(value.split('.').nth(2).unwrap()).unwrap();
+        let body = base64::from_url_safe(value.split('.').nth(2).unwrap().as_bytes()).unwrap();
         assert!(!body.windows(16).any(|window| window == [7; 16]));
         assert!(!value.contains(&session().id.to_text()) && !store_key(7).as_str().contains(&session().id.to_text()));
     }

@@ -2,10 +2,9 @@
 //! a status and no body (403: not allowed or not authenticated; 503: no Redis); those of Redis have the status 200.
 
 use super::{Command, Failure, Gateway, Protocol, Reply, Request, StoreKey, command, head};
+use crate::base64;
 use crate::json::Json;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use std::fmt::Write as _;
+use crate::text;
 
 pub(super) struct Webdis;
 
@@ -14,10 +13,13 @@ impl Protocol for Webdis {
         let mut headers = head("POST", "/".into(), &gateway.authority);
         // HTTP Basic is what its access lists know: the token is `user:password`.
         headers.extend(
-            gateway.token.as_ref().map(|token| ("authorization", format!("Basic {}", STANDARD.encode(&token.0)))),
+            gateway
+                .token
+                .as_ref()
+                .map(|token| ("authorization", text::concat(&["Basic ", &base64::standard(token.0.as_bytes())]))),
         );
-        let words: Vec<String> = command::words(key, command).iter().map(|word| escaped(word)).collect();
-        Request { headers, body: words.join("/") }
+        let words = command::words(key, command);
+        Request { headers, body: text::joined(words.iter().map(|word| escaped(word)), "/") }
     }
 
     fn reply(&self, command: &Command, status: u16, _etag: Option<&[u8]>, body: Vec<u8>) -> Result<Reply, Failure> {
@@ -45,8 +47,8 @@ fn escaped(word: &str) -> String {
         if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
             escaped.push(char::from(byte));
         } else {
-            // Writing to a string cannot fail.
-            let _ = write!(escaped, "%{byte:02X}");
+            let digit = |value: u8| b"0123456789ABCDEF".get(usize::from(value & 0xf)).map(|digit| char::from(*digit));
+            escaped.extend([Some('%'), digit(byte >> 4), digit(byte)].into_iter().flatten());
         }
     }
     escaped

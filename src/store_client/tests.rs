@@ -456,6 +456,25 @@ fn a_lower_generation_adopts_what_the_store_has() {
 }
 
 #[test]
+fn a_mover_whose_worker_has_learned_of_another_s_move_meanwhile_adopts_that() {
+    for theirs in [session(1, B), session(5, B)] {
+        let (mut store, mut one, mut two) = (Model::default(), Worker::new(), Worker::new());
+        one.put(&session(0, A), None);
+        one.talk(&mut store);
+        two.look(&session(0, A), &mut store);
+        one.put(&theirs, None);
+        one.talk(&mut store);
+        two.look(&theirs, &mut store);
+        // Of a request that began with the first copy.
+        assert!(two.put(&session(1, C), Some(2)));
+        let wakes = two.talk(&mut store);
+        assert!(matches!(&wakes[..], [(_, News::Written(Written::Adopted(record)))] if record.pins == pins(B)));
+        assert_eq!(stored(&store), (theirs.generation, B.into()));
+        assert_eq!(hosts(&two.find(&session(1, C), 9).expect("known")), B);
+    }
+}
+
+#[test]
 fn a_race_that_does_not_end_is_given_up() {
     let mut worker = Worker::new();
     worker.put(&session(9, A), Some(1));

@@ -282,7 +282,7 @@ fn a_host_cannot_be_found_in_an_encrypted_token() {
             let token = seal(&session(&[host]), &keyring(), &protection);
             assert!(!token.contains(host));
             let body = token.split('.').nth(2).unwrap();
-            URL_SAFE_NO_PAD.decode(body).unwrap()
+            base64::from_url_safe(body.as_bytes()).unwrap()
         });
         assert!(contains(&signed, packed), "the test looks for what is there without encryption: {host}");
         for part in [packed, host.as_bytes(), &[7; 16], &session(&[]).created.0.to_be_bytes()[3..]] {
@@ -295,7 +295,8 @@ fn a_host_cannot_be_found_in_an_encrypted_token() {
 fn another_nonce_gives_another_ciphertext() {
     let seal = |nonce| seal(&session(&[HOST]), &keyring(), &Protection::Encrypted { nonce });
     let (one, two) = (seal([1; NONCE]), seal([2; NONCE]));
-    let ciphertext = |token: &str| URL_SAFE_NO_PAD.decode(token.split('.').nth(2).unwrap()).unwrap()[NONCE..].to_vec();
+    let ciphertext =
+        |token: &str| base64::from_url_safe(token.split('.').nth(2).unwrap().as_bytes()).unwrap()[NONCE..].to_vec();
     assert_ne!(ciphertext(&one), ciphertext(&two));
     assert_eq!(open(one.as_bytes(), &keyring()), open(two.as_bytes(), &keyring()));
 }

@@ -1,6 +1,7 @@
 //! Every host call refused, with every status: requests are served, nothing panics, and a good cookie is never replaced.
 
-use crate::fake::{FakeWorld, ROOT};
+use crate::fake::FakeWorld;
+use crate::proxy::ROOT;
 use crate::shared::browser::Browser;
 use crate::shared::world::{Setup, World, plugin};
 use mooring::filter::{Action, Contexts};

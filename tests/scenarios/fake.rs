@@ -1,18 +1,16 @@
 //! A model of Envoy around the filter: routes, hosts with health, round robin, both bridges, one retry.
 
+use crate::proxy::{ROOT, line};
 use crate::shared::tokens;
 use crate::shared::world::{Bridge, HostState, Request, Response, Setup, World};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
 use mooring::filter::{Action, Contexts};
-use mooring::host::ContextId;
 use mooring::host::fake::{Call, FakeHost, Line};
 use mooring::store_client::StreamId;
 use serde_json::Value;
 use std::time::Duration;
-
-pub const ROOT: ContextId = ContextId(1);
 
 struct Host {
     name: &'static str,
@@ -42,10 +40,6 @@ struct Answer {
     local: bool,
     served: Option<(&'static str, &'static str)>,
     headers: Vec<Line>,
-}
-
-fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
-    (name.into(), value.as_ref().into())
 }
 
 impl FakeWorld {

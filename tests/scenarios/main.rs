@@ -5,6 +5,8 @@
 mod broken_host;
 mod fake;
 mod host_calls;
+mod proxy;
+mod security;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod store;

@@ -1,132 +1,48 @@
 //! What the filter asks of the proxy for a session store: who is paused, who is woken, and for whom calls are made.
 
-use crate::fake::ROOT;
+use crate::proxy::{Proxy, ROOT, line};
 use crate::shared::tokens::{self, keyring, sign, timed};
 use crate::shared::world::plugin;
-use mooring::clock::UnixTime;
-use mooring::filter::{Action, Contexts};
-use mooring::host::fake::{Call, FakeHost, Line, Sent};
+use mooring::filter::Action;
+use mooring::host::fake::{Call, Line, Sent};
 use mooring::host::{ContextId, Map};
 use mooring::pin::{ClusterId, HostAddr, Pin};
 use mooring::store_client::{CallId, StreamId};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A proxy with the filter, driven callback by callback.
-struct Proxy {
-    host: FakeHost,
-    contexts: Contexts<FakeHost>,
-    streams: u32,
-}
-
-fn line(name: &str, value: &str) -> Line {
-    (name.into(), value.into())
-}
-
 impl Proxy {
     fn new(store: Value) -> Self {
-        let host = FakeHost::default();
-        host.state().now = UnixTime(tokens::now());
-        let mut proxy = Self { contexts: Contexts::new(host.clone()), host, streams: 100 };
-        proxy.configure(ROOT, store);
-        proxy
+        Self::with(&with_store(store))
     }
 
-    fn configure(&mut self, root: ContextId, mut store: Value) {
-        store["cluster"] = "session_store".into();
-        self.host.state().configuration = plugin(json!({"store": store})).to_string().into_bytes();
-        self.contexts.on_root_create(root);
-        assert!(self.contexts.on_configure(root), "{:?}", self.host.state().log);
+    fn configure(&mut self, root: ContextId, store: Value) {
+        assert!(self.set_up(root, &with_store(store)), "{:?}", self.host.state().log);
     }
 
     /// A request's headers come, with a valid cookie.
     fn request(&mut self, root: ContextId) -> (StreamId, Action) {
-        self.streams += 1;
-        let id = StreamId(self.streams);
-        self.host.enter(id.into());
-        self.contexts.on_stream_create(id, root);
         let now = tokens::now();
         let mut session = timed(now, now, now + 1000);
         let host = HostAddr::parse(b"127.0.0.1:9001").expect("a host");
         session.pins.set(Pin { cluster: ClusterId::of(b"app"), host });
         let cookie = format!("m={}", sign(&session, &keyring("m")));
-        self.host.state().stream().request_headers = vec![line(":path", "/"), line("cookie", &cookie)];
-        (id, self.contexts.on_request_headers(id))
+        self.receive(root, vec![line(":path", "/"), line("cookie", cookie)])
     }
 
     /// A response comes from the upstream that was asked for.
     fn response(&mut self, id: StreamId, more: &[Line]) -> Action {
-        self.host.enter(id.into());
-        {
-            let mut state = self.host.state();
-            let stream = state.stream();
-            stream.response_headers = vec![line(":status", "200")];
-            stream.response_headers.extend_from_slice(more);
-            stream.properties.insert("response.code_details".into(), "via_upstream".into());
-            stream.properties.insert("upstream.address".into(), "127.0.0.1:9001".into());
-            stream.properties.insert("xds.cluster_name".into(), "app".into());
-        }
-        self.contexts.on_response_headers(id)
-    }
-
-    fn end(&mut self, id: StreamId) {
-        self.host.enter(id.into());
-        self.contexts.on_done(id.into());
-        self.contexts.on_delete(id.into());
-        self.host.state().streams.remove(&id.into());
-        self.host.state().gone.insert(id.into());
-    }
-
-    fn sent(&self) -> Vec<Sent> {
-        std::mem::take(&mut self.host.state().sent)
-    }
-
-    /// The one call that was made.
-    fn sent_one(&self) -> Sent {
-        let mut sent = self.sent();
-        assert_eq!(sent.len(), 1, "{sent:?}");
-        sent.remove(0)
+        self.served(id, "127.0.0.1:9001", more)
     }
 
     fn answer(&mut self, call: &Sent, status: &str, body: &[u8]) {
-        self.host.enter(call.context);
-        self.host.state().call_response = (vec![line(":status", status), line("etag", "\"1\"")], body.into());
-        self.contexts.on_call_response(call.context, call.id, 2, body.len());
-    }
-
-    /// How often a stream's request and its response were resumed.
-    fn resumed(&self, id: StreamId) -> (u32, u32) {
-        let state = self.host.state();
-        state.streams.get(&id.into()).map_or((0, 0), |stream| (stream.requests_resumed, stream.responses_resumed))
-    }
-
-    fn request_header(&self, id: StreamId, name: &str) -> Option<String> {
-        let state = self.host.state();
-        let lines = &state.streams.get(&id.into())?.request_headers;
-        let (_, value) = lines.iter().find(|(key, _)| key == name.as_bytes())?;
-        String::from_utf8(value.clone()).ok()
-    }
-
-    fn response_header(&self, id: StreamId, name: &str) -> Option<String> {
-        let state = self.host.state();
-        let lines = &state.streams.get(&id.into())?.response_headers;
-        let (_, value) = lines.iter().find(|(key, _)| key == name.as_bytes())?;
-        String::from_utf8(value.clone()).ok()
-    }
-
-    fn counter(&mut self, name: &str) -> u64 {
-        self.host.enter(ROOT);
-        self.contexts.on_tick(ROOT);
-        self.host.state().counters.get(name).copied().unwrap_or(0)
+        self.give(call, vec![line(":status", status), line("etag", "\"1\"")], body.into());
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            assert_eq!(self.host.state().crashes, [""; 0]);
-        }
-    }
+fn with_store(mut store: Value) -> Value {
+    store["cluster"] = "session_store".into();
+    plugin(json!({"store": store}))
 }
 
 #[test]
@@ -316,15 +232,6 @@ fn on_error_fail_answers_in_the_upstream_s_place() {
     assert_eq!(proxy.counter("mooring_sessions.outcome=failed"), 2);
 }
 
-#[test]
-fn an_answer_that_the_proxy_does_not_take_lets_the_request_go_on() {
-    let mut proxy = Proxy::new(json!({"on_error": "fail"}));
-    proxy.host.break_call(Call::Call, 10);
-    proxy.host.break_call(Call::Resume, 10);
-    let (_, action) = proxy.request(ROOT);
-    assert_eq!(action, Action::Continue);
-}
-
 /// A request that is known to the store, and its stream.
 fn known(proxy: &mut Proxy) -> StreamId {
     let (id, _) = proxy.request(ROOT);
@@ -504,98 +411,8 @@ fn whatever_fails_whoever_was_paused_goes_on() {
     }
 }
 
-/// Requests, responses, answers in any order, clients that leave, calls that are not made, time: nobody waits for what will not come.
 #[test]
-fn in_any_order_of_events_whoever_is_paused_is_woken_once() {
-    let rules = [
-        json!({}),
-        json!({"on_error": "fail", "write": "sync"}),
-        json!({"on_error": "rebalance", "create": "at_once", "write": "sync", "on_missing": "new_session"}),
-    ];
-    for seed in 0..200_u32 {
-        let mut random = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-        let mut draw = |below: u32| {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (random >> 16) % below
-        };
-        let mut proxy = Proxy::new(rules[seed as usize % rules.len()].clone());
-        let mut calls: Vec<Sent> = Vec::new();
-        let mut streams: Vec<(StreamId, bool)> = Vec::new();
-        let mut paused: Vec<(StreamId, bool)> = Vec::new();
-        for step in 0..200 {
-            let draining = step >= 120;
-            match draw(if draining { 2 } else { 9 }) {
-                0 | 1 => {
-                    if calls.is_empty() {
-                        continue;
-                    }
-                    let call = calls.swap_remove(draw(u32::try_from(calls.len()).expect("few")) as usize);
-                    let body = if draw(2) == 0 { &b""[..] } else { b"v1.new.AA.x" };
-                    let status = ["200", "201", "204", "404", "410", "412", "429", "503", "xyz"][draw(9) as usize];
-                    proxy.answer(&call, status, body);
-                }
-                2 | 3 => {
-                    let (id, action) = proxy.request(ROOT);
-                    streams.push((id, false));
-                    if action == Action::Pause && proxy.host.state().streams[&id.into()].answered.is_none() {
-                        paused.push((id, false));
-                    }
-                }
-                4 | 5 => {
-                    let ready = |(id, responded): &&mut (StreamId, bool)| {
-                        !*responded && !paused.iter().any(|(paused, _)| paused == id)
-                    };
-                    let Some((id, responded)) = streams.iter_mut().find(ready) else { continue };
-                    *responded = true;
-                    let id = *id;
-                    let action = ["", "end", "rotate", "release"][draw(4) as usize];
-                    let action = Some(line("x-mooring-action", action)).filter(|(_, word)| !word.is_empty());
-                    if proxy.response(id, action.as_slice()) == Action::Pause {
-                        paused.push((id, true));
-                    }
-                }
-                6 => {
-                    if let Some((id, _)) = streams.pop() {
-                        paused.retain(|(paused, _)| *paused != id);
-                        proxy.end(id);
-                    }
-                }
-                7 => proxy.host.break_call(Call::Call, if draw(2) == 0 { 10 } else { 0 }),
-                _ => {
-                    let mut state = proxy.host.state();
-                    state.monotonic += Duration::from_millis(draw(3000).into());
-                    drop(state);
-                    proxy.host.enter(ROOT);
-                    proxy.contexts.on_tick(ROOT);
-                }
-            }
-            calls.extend(proxy.sent());
-            let state = proxy.host.state();
-            paused.retain(|(id, response)| {
-                let stream = &state.streams[&(*id).into()];
-                let resumed = if *response { stream.responses_resumed } else { stream.requests_resumed };
-                assert!(resumed <= 1, "{seed}: woken twice");
-                assert!(resumed == 0 || stream.answered.is_none(), "{seed}: answered and resumed");
-                resumed == 0 && stream.answered.is_none()
-            });
-            drop(state);
-            assert!(paused.is_empty() || !calls.is_empty(), "{seed}: paused, and no call is under way");
-        }
-        while let Some(call) = calls.pop() {
-            proxy.answer(&call, "503", b"");
-            calls.extend(proxy.sent());
-        }
-        for (id, response) in paused {
-            let state = proxy.host.state();
-            let stream = &state.streams[&id.into()];
-            let resumed = if response { stream.responses_resumed } else { stream.requests_resumed };
-            assert!(resumed == 1 || stream.answered.is_some(), "{seed}: {id:?} was never woken");
-        }
-    }
-}
-
-#[test]
-fn an_answer_that_the_proxy_does_not_take_lets_no_header_of_the_client_s_pass() {
+fn where_the_proxy_does_not_take_the_answer_the_request_goes_on_without_what_is_internal() {
     let mut proxy = Proxy::new(json!({"on_error": "fail"}));
     proxy.host.break_call(Call::Call, 10);
     proxy.host.break_call(Call::Resume, 10);
@@ -615,6 +432,12 @@ fn an_answer_that_the_proxy_does_not_take_lets_no_header_of_the_client_s_pass() 
         (proxy.request_header(id, "x-mooring-host"), proxy.request_header(id, "x-mooring-session")),
         (None, None)
     );
+    assert_eq!(proxy.request_header(id, "cookie"), None, "nor the cookie");
+    proxy.host.break_call(Call::Resume, 0);
+    let names = ["x-mooring-host", "x-mooring-action", "x-mooring-session"];
+    proxy.response(id, &names.map(|name| line(name, "end")));
+    assert_eq!(names.map(|name| proxy.response_header(id, name)), [None, None, None], "nor one of the upstream's");
+    assert_eq!(proxy.counter("mooring_sessions.outcome=failed"), 1, "counted once");
 }
 
 #[test]

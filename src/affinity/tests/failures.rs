@@ -40,6 +40,14 @@ fn a_304_carries_no_cookie() {
 }
 
 #[test]
+fn an_answer_of_unknown_status_may_be_a_304() {
+    let mut scene = Scene::new("");
+    scene.proxy.response.clear();
+    assert_eq!(scene.exchange(), Cookie::Kept);
+    assert_eq!(scene.outcome(), Outcome::Untouched);
+}
+
+#[test]
 fn a_session_that_ends_while_its_answer_is_under_way_is_not_revived() {
     let mut scene = Scene::resumed("");
     let (exchange, _) = scene.request();

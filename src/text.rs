@@ -1,0 +1,54 @@
+//! Text put together without a path that panics.
+//!
+//! Depends on nothing of the crate.
+
+/// The words one after the other. (The standard library's `concat` of strings panics where a length overflows.)
+pub fn concat(words: &[&str]) -> String {
+    joined(words, "")
+}
+
+/// A number in decimal digits. (The standard library's `to_string` panics where formatting fails.)
+pub fn decimal(number: impl Into<u64>) -> String {
+    let mut rest = number.into();
+    let mut digits = Vec::with_capacity(20);
+    loop {
+        digits.extend(u8::try_from(rest % 10).map(|digit| b'0'.wrapping_add(digit)));
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits.iter().rev().map(|digit| char::from(*digit)).collect()
+}
+
+/// The words with `separator` between them. (The standard library's `join` panics where a length overflows.)
+pub fn joined<T: AsRef<str>>(words: impl IntoIterator<Item = T>, separator: &str) -> String {
+    let mut joined = String::new();
+    for (at, word) in words.into_iter().enumerate() {
+        joined.push_str(if at == 0 { "" } else { separator });
+        joined.push_str(word.as_ref());
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 9, 10, 99, 100, 3600, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(decimal(number), number.to_string());
+        }
+    }
+
+    #[test]
+    fn words_are_joined_by_what_stands_between_them() {
+        assert_eq!(joined([""; 0], ", "), "");
+        assert_eq!(concat(&["a", "", "bc"]), "abc");
+        assert_eq!(joined(["a"], ", "), "a");
+        assert_eq!(joined(["a", "", "c"], ", "), "a, , c");
+    }
+}

@@ -1,0 +1,133 @@
+//! A proxy with the filter, driven callback by callback.
+
+use crate::shared::tokens;
+use mooring::clock::UnixTime;
+use mooring::filter::{Action, Contexts};
+use mooring::host::ContextId;
+use mooring::host::fake::{FakeHost, Line, Sent};
+use mooring::store_client::StreamId;
+use serde_json::Value;
+
+/// The root context of the first configuration.
+pub const ROOT: ContextId = ContextId(1);
+
+pub struct Proxy {
+    pub host: FakeHost,
+    pub contexts: Contexts<FakeHost>,
+    pub streams: u32,
+}
+
+pub fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
+    (name.into(), value.as_ref().into())
+}
+
+impl Proxy {
+    /// A proxy whose first root has this configuration.
+    pub fn with(plugin: &Value) -> Self {
+        let host = FakeHost::default();
+        host.state().now = UnixTime(tokens::now());
+        let mut proxy = Self { contexts: Contexts::new(host.clone()), host, streams: 100 };
+        assert!(proxy.set_up(ROOT, plugin), "{:?}", proxy.host.state().log);
+        proxy
+    }
+
+    /// Gives a root a configuration. `false`: it is refused.
+    pub fn set_up(&mut self, root: ContextId, plugin: &Value) -> bool {
+        self.host.state().configuration = plugin.to_string().into_bytes();
+        self.contexts.on_root_create(root);
+        self.contexts.on_configure(root)
+    }
+
+    /// A request's headers come.
+    pub fn receive(&mut self, root: ContextId, headers: Vec<Line>) -> (StreamId, Action) {
+        self.streams += 1;
+        let id = StreamId(self.streams);
+        self.host.enter(id.into());
+        self.contexts.on_stream_create(id, root);
+        self.host.state().stream().request_headers = headers;
+        (id, self.contexts.on_request_headers(id))
+    }
+
+    /// A response comes from the host with this address in the cluster `app`.
+    pub fn served(&mut self, id: StreamId, address: &str, more: &[Line]) -> Action {
+        self.host.enter(id.into());
+        {
+            let mut state = self.host.state();
+            let stream = state.stream();
+            stream.response_headers = vec![line(":status", "200")];
+            stream.response_headers.extend_from_slice(more);
+            stream.properties.insert("response.code_details".into(), "via_upstream".into());
+            stream.properties.insert("upstream.address".into(), address.into());
+            stream.properties.insert("xds.cluster_name".into(), "app".into());
+        }
+        self.contexts.on_response_headers(id)
+    }
+
+    pub fn end(&mut self, id: StreamId) {
+        self.host.enter(id.into());
+        self.contexts.on_done(id.into());
+        self.contexts.on_delete(id.into());
+        self.host.state().streams.remove(&id.into());
+        self.host.state().gone.insert(id.into());
+    }
+
+    /// The calls that were made since this was asked last.
+    pub fn sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.host.state().sent)
+    }
+
+    /// The one call that was made.
+    pub fn sent_one(&self) -> Sent {
+        let mut sent = self.sent();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent.remove(0)
+    }
+
+    /// A call comes back; without header lines, it came to nothing.
+    pub fn give(&mut self, call: &Sent, lines: Vec<Line>, body: Vec<u8>) {
+        self.host.enter(call.context);
+        let (count, size) = (lines.len(), body.len());
+        self.host.state().call_response = (lines, body);
+        self.contexts.on_call_response(call.context, call.id, count, size);
+    }
+
+    /// How often a stream's request and its response were resumed.
+    pub fn resumed(&self, id: StreamId) -> (u32, u32) {
+        let state = self.host.state();
+        state.streams.get(&id.into()).map_or((0, 0), |stream| (stream.requests_resumed, stream.responses_resumed))
+    }
+
+    pub fn request_header(&self, id: StreamId, name: &str) -> Option<String> {
+        let state = self.host.state();
+        first(&state.streams.get(&id.into())?.request_headers, name)
+    }
+
+    pub fn response_header(&self, id: StreamId, name: &str) -> Option<String> {
+        let state = self.host.state();
+        first(&state.streams.get(&id.into())?.response_headers, name)
+    }
+
+    /// The timer of a root fires.
+    pub fn tick(&mut self, root: ContextId) {
+        self.host.enter(root);
+        self.contexts.on_tick(root);
+    }
+
+    pub fn counter(&mut self, name: &str) -> u64 {
+        self.tick(ROOT);
+        self.host.state().counters.get(name).copied().unwrap_or(0)
+    }
+}
+
+fn first(lines: &[Line], name: &str) -> Option<String> {
+    let (_, value) = lines.iter().find(|(key, _)| key == name.as_bytes())?;
+    String::from_utf8(value.clone()).ok()
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.host.state().crashes, [""; 0]);
+        }
+    }
+}
