@@ -1,0 +1,31 @@
+//! What proxies and the store's model say to each other.
+
+use crate::proxy::{Proxy, line};
+use mooring::host::fake::Sent;
+use mooring::store::Answer;
+use mooring::store::model::Model;
+
+/// A call comes back with this answer.
+pub fn give(proxy: &mut Proxy, call: &Sent, answer: Answer) {
+    match answer {
+        Answer::Response { status, etag, body } => {
+            let etag = etag.map(|etag| line("etag", etag));
+            proxy.give(call, Some(line(":status", status.to_string())).into_iter().chain(etag).collect(), body);
+        }
+        Answer::Nothing | Answer::TooLarge => proxy.give(call, Vec::new(), Vec::new()),
+    }
+}
+
+/// Lets the store answer until nothing is asked any more.
+pub fn talk(proxy: &mut Proxy, store: &mut Model) {
+    loop {
+        let sent = proxy.sent();
+        if sent.is_empty() {
+            return;
+        }
+        for call in sent {
+            let answer = store.serve(&call.headers, &call.body);
+            give(proxy, &call, answer);
+        }
+    }
+}
