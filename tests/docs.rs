@@ -238,6 +238,41 @@ fn every_link_to_a_file_leads_to_one() {
     assert!(followed > 0);
 }
 
+/// The tests that a page names: links to Rust files, with a name in code marks as text, as in [`name`](file.rs).
+fn tests_named(page: &Page) -> Vec<(String, PathBuf)> {
+    let links = page.text.split("[`").skip(1).filter_map(|rest| rest.split_once("`]("));
+    let named = links.filter_map(|(name, rest)| Some((name.to_owned(), rest.split_once(')')?.0)));
+    let folder = page.path.parent().unwrap();
+    named.filter(|(_, file)| file.ends_with(".rs")).map(|(name, file)| (name, folder.join(file))).collect()
+}
+
+#[test]
+fn every_test_that_a_page_names_is_one() {
+    let mut found: u32 = 0;
+    for page in pages() {
+        for (name, file) in tests_named(&page) {
+            let code = fs::read_to_string(&file)
+                .unwrap_or_else(|_| panic!("{}: {} leads nowhere", page.name(), file.display()));
+            let test = code.split(&format!("fn {name}(")).next().filter(|before| before.len() < code.len());
+            let is_test = test.is_some_and(|before| before.trim_end().ends_with("#[test]"));
+            let scenario = code.contains(&format!("pub fn {name}<W: World>")) && code.contains(&format!(" {name},\n"));
+            assert!(is_test || scenario, "{}: {} has no test {name}", page.name(), file.display());
+            found = found.saturating_add(1);
+        }
+    }
+    assert!(found > 50, "{found}");
+}
+
+#[test]
+fn every_attack_on_the_page_about_security_has_a_test() {
+    let page = pages().into_iter().find(|page| page.path.ends_with("docs/security.md")).expect("docs/security.md");
+    let rows = page.rows("attack");
+    assert!(rows.len() > 20, "{}", rows.len());
+    for row in rows {
+        assert!(row[2].starts_with("[`"), "{} has no test", row[0]);
+    }
+}
+
 /// The anchor that a heading gets: lower case, hyphens for spaces, and no other punctuation.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
