@@ -3,8 +3,12 @@
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod configs;
+mod hostile;
+mod memory;
 mod protocols;
+#[allow(dead_code)]
 mod rig;
+mod security;
 #[allow(dead_code)]
 #[path = "../servers/mod.rs"]
 mod servers;

@@ -105,17 +105,8 @@ fn a_streamed_response_arrives_whole_and_piece_by_piece() {
     assert!(pieces >= 3, "{pieces} pieces: the filter held the body back");
 }
 
-/// A world in which trailers pass on HTTP/1.1, in both directions.
 fn with_trailers() -> EnvoyWorld {
-    EnvoyWorld::adjusted(&Setup::with(json!({})), |bootstrap| {
-        bootstrap.http()["http_protocol_options"]["enable_trailers"] = true.into();
-        let clusters = bootstrap.0["static_resources"]["clusters"].as_array_mut().expect("clusters");
-        for cluster in clusters {
-            cluster["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}}}});
-        }
-    })
+    EnvoyWorld::adjusted(&Setup::with(json!({})), Bootstrap::enable_trailers)
 }
 
 #[test]

@@ -43,60 +43,91 @@ pub fn start_in_vain(bootstrap: &Value) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// How an Envoy is started, beyond what is the same for all.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// Of its command line.
+    pub arguments: Vec<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// With these further arguments.
+    pub fn with(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { arguments, environment: Vec::new() }
+    }
+
+    fn after(&self, arguments: &[&str]) -> Self {
+        let first = Self::with(arguments).arguments.into_iter();
+        Self { arguments: first.chain(self.arguments.iter().cloned()).collect(), environment: self.environment.clone() }
+    }
+}
+
 /// A running Envoy.
 pub struct Envoy {
     process: Child,
     folder: TempDir,
     client: Client,
     admin: String,
+    epoch: u32,
     /// Where it listens, for instance `127.0.0.1:40123`.
     pub address: String,
 }
 
 impl Envoy {
     /// Starts Envoy with a bootstrap whose listeners are in `static_resources`.
-    pub fn start(mut bootstrap: Value, arguments: &[&str]) -> Self {
+    pub fn start(bootstrap: Value, launch: &Launch) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let listeners = bootstrap["static_resources"].as_object_mut().and_then(|all| all.remove("listeners"));
-        bootstrap["dynamic_resources"] = json!({"lds_config": {"resource_api_version": "V3", "path_config_source":
-            {"path": folder.path().join("lds.json"), "watched_directory": {"path": folder.path()}}}});
-        if bootstrap["node"].is_null() {
-            bootstrap["node"] = json!({"id": "test", "cluster": "test"});
-        }
-        write_listeners(folder.path(), &listeners.expect("listeners"));
-        std::fs::write(folder.path().join("bootstrap.json"), bootstrap.to_string()).expect("a file");
-        let process = envoy_command()
-            .arg("--config-path")
-            .arg(folder.path().join("bootstrap.json"))
-            .arg("--admin-address-path")
-            .arg(folder.path().join("admin"))
-            .arg("--log-path")
-            .arg(folder.path().join("log"))
-            .args(["--use-dynamic-base-id", "--log-level", "warning", "--component-log-level", "wasm:info"])
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Envoy");
+        write_bootstrap(folder.path(), bootstrap);
+        let process = spawn(folder.path(), &launch.after(&["--use-dynamic-base-id"]));
         let client = Client::builder().no_proxy().timeout(WAIT).build().expect("a client");
-        let mut envoy = Self { process, folder, client, admin: String::new(), address: String::new() };
-        envoy.admin = eventually("Envoy's admin address", || {
-            envoy.assert_running();
-            std::fs::read_to_string(envoy.folder.path().join("admin")).ok().filter(|address| address.contains(':'))
-        });
+        let mut envoy = Self { process, folder, client, admin: String::new(), address: String::new(), epoch: 0 };
+        envoy.find_admin();
         envoy.find_listener();
         envoy
     }
 
-    fn assert_running(&mut self) {
+    /// Starts a successor that takes over the listeners and the counts. Returns when it is live; the process before it still serves the
+    /// connections that it has, for as long as `--parent-shutdown-time-s` says, and is returned.
+    pub fn hot_restart(&mut self, bootstrap: Value, launch: &Launch) -> Child {
+        let base = std::fs::read_to_string(self.folder.path().join("base-id")).expect("a base id");
+        self.epoch += 1;
+        write_bootstrap(self.folder.path(), bootstrap);
+        std::fs::remove_file(self.folder.path().join("admin")).expect("the admin address");
+        let epoch = self.epoch.to_string();
+        let own = ["--base-id", base.trim(), "--restart-epoch", &epoch];
+        let successor = spawn(self.folder.path(), &launch.after(&own));
+        let parent = std::mem::replace(&mut self.process, successor);
+        self.find_admin();
+        self.find_listener();
+        parent
+    }
+
+    fn find_admin(&mut self) {
+        self.admin = eventually("Envoy's admin address", || {
+            self.assert_running();
+            std::fs::read_to_string(self.folder.path().join("admin")).ok().filter(|address| address.contains(':'))
+        });
+    }
+
+    /// It is still the process that was started.
+    pub fn assert_running(&mut self) {
         if let Ok(Some(status)) = self.process.try_wait() {
             panic!("Envoy ended with {status}:\n{}", self.log());
         }
     }
 
+    /// Of the process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Envoy's log so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        // It may hold bytes of a client's.
+        String::from_utf8_lossy(&std::fs::read(self.folder.path().join("log")).unwrap_or_default()).into_owned()
     }
 
     /// Asks the admin interface; `None` while it does not answer.
@@ -120,6 +151,12 @@ impl Envoy {
         let stats = self.admin("/stats").unwrap_or_default();
         let value = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
         value.unwrap_or(0)
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("a process");
+        self.process.wait().expect("a process");
     }
 
     /// Puts other listeners in force. `false` when Envoy refuses them.
@@ -147,6 +184,38 @@ impl Drop for Envoy {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn spawn(folder: &Path, launch: &Launch) -> Child {
+    let mut command = envoy_command();
+    for (option, file) in [
+        ("--config-path", "bootstrap.json"),
+        ("--admin-address-path", "admin"),
+        ("--base-id-path", "base-id"),
+        ("--log-path", "log"),
+    ] {
+        command.arg(option).arg(folder.join(file));
+    }
+    command.args(["--log-level", "warning"]);
+    if !launch.arguments.iter().any(|argument| argument == "--component-log-level") {
+        command.args(["--component-log-level", "wasm:info"]);
+    }
+    // Its log is there when a test reads it, not up to ten seconds later.
+    command.args(["--file-flush-interval-msec", "100"]);
+    command.args(&launch.arguments).envs(launch.environment.iter().cloned());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("Envoy")
+}
+
+/// Writes the bootstrap, and its listeners into a file of their own.
+fn write_bootstrap(folder: &Path, mut bootstrap: Value) {
+    let listeners = bootstrap["static_resources"].as_object_mut().and_then(|all| all.remove("listeners"));
+    bootstrap["dynamic_resources"] = json!({"lds_config": {"resource_api_version": "V3", "path_config_source":
+        {"path": folder.join("lds.json"), "watched_directory": {"path": folder}}}});
+    if bootstrap["node"].is_null() {
+        bootstrap["node"] = json!({"id": "test", "cluster": "test"});
+    }
+    write_listeners(folder, &listeners.expect("listeners"));
+    std::fs::write(folder.join("bootstrap.json"), bootstrap.to_string()).expect("a file");
 }
 
 fn write_listeners(folder: &Path, listeners: &Value) {
@@ -224,6 +293,26 @@ impl Bootstrap {
         clusters.iter_mut().find(|cluster| cluster["name"] == name).expect("a cluster of this name")
     }
 
+    /// Without Envoy's own judgement of the hosts: where those share a busy machine with the test, they answer a health check late.
+    pub fn trust_hosts(&mut self) {
+        for name in ["app", "other"] {
+            let cluster = self.cluster(name).as_object_mut().expect("a cluster");
+            cluster.remove("health_checks");
+            cluster.remove("outlier_detection");
+        }
+    }
+
+    /// Lets trailers pass on HTTP/1.1, in both directions.
+    pub fn enable_trailers(&mut self) {
+        self.http()["http_protocol_options"]["enable_trailers"] = true.into();
+        let clusters = self.0["static_resources"]["clusters"].as_array_mut().expect("clusters");
+        for cluster in clusters {
+            cluster["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}}}});
+        }
+    }
+
     pub fn routes(&mut self) -> &mut Vec<Value> {
         self.http()["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes")
     }
@@ -279,7 +368,7 @@ pub struct EnvoyWorld {
     pub hosts: Vec<Upstream>,
     pub bootstrap: Bootstrap,
     pub envoy: Envoy,
-    workers: u32,
+    launch: Launch,
     client: OnceCell<Client>,
     /// Requests since Envoy started.
     sent: u64,
@@ -287,10 +376,6 @@ pub struct EnvoyWorld {
 
 /// Two workers, so that every scenario meets both.
 const WORKERS: u32 = 2;
-
-fn start(bootstrap: &Bootstrap, workers: u32) -> Envoy {
-    Envoy::start(bootstrap.0.clone(), &["--concurrency", &workers.to_string()])
-}
 
 /// The upstream hosts, on free ports of `address`: the cluster `app` has the first three, `other` the rest.
 pub fn start_hosts(address: &str) -> Vec<Upstream> {
@@ -318,8 +403,48 @@ impl EnvoyWorld {
 
     /// Starts Envoy with this config and so many workers. Worlds that share hosts leave them to one of them.
     pub fn run(bootstrap: Bootstrap, hosts: Vec<Upstream>, workers: u32) -> Self {
-        let envoy = start(&bootstrap, workers);
-        Self { hosts, bootstrap, envoy, workers, client: OnceCell::new(), sent: 0 }
+        Self::run_with(bootstrap, hosts, workers, &Launch::default())
+    }
+
+    /// As [`Self::run`], started so.
+    pub fn run_with(bootstrap: Bootstrap, hosts: Vec<Upstream>, workers: u32, launch: &Launch) -> Self {
+        let launch = launch.after(&["--concurrency", &workers.to_string()]);
+        let envoy = Envoy::start(bootstrap.0.clone(), &launch);
+        Self { hosts, bootstrap, envoy, launch, client: OnceCell::new(), sent: 0 }
+    }
+
+    /// The next start will listen where this one does.
+    pub fn keep_port(&mut self) {
+        let port: Option<u16> = self.envoy.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        self.bootstrap.listener()["address"]["socket_address"]["port_value"] = port.expect("a port").into();
+    }
+
+    /// Lets a successor take over from the running Envoy, as [`Envoy::hot_restart`] does.
+    pub fn hot_restart(&mut self) -> Child {
+        // The sockets are handed over by their address.
+        self.keep_port();
+        self.envoy.hot_restart(self.bootstrap.0.clone(), &self.launch)
+    }
+
+    /// Starts Envoy anew, with every call of the plugin's in its log.
+    pub fn log_every_call(&mut self) {
+        self.launch = self.launch.after(&["--component-log-level", "wasm:trace"]);
+        self.restart();
+    }
+
+    /// No VM has stopped.
+    pub fn assert_sound(&self) {
+        let stats = self.envoy.admin("/stats?filter=wasm").expect("Envoy");
+        let stat = |name: &str| {
+            stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse::<u64>().ok())
+        };
+        for name in ["vm_reload", "vm_reload_failure", "vm_reload_backoff"] {
+            assert_eq!(stat(&format!("wasm.mooring.{name}")).unwrap_or(0), 0, "{stats}");
+        }
+        let log = self.envoy.log();
+        for word in ["panicked", "Uncaught", "RuntimeError"] {
+            assert!(!log.contains(word), "{word} in the log:\n{log}");
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -411,7 +536,7 @@ impl World for EnvoyWorld {
     }
 
     fn restart(&mut self) {
-        self.envoy = start(&self.bootstrap, self.workers);
+        self.envoy = Envoy::start(self.bootstrap.0.clone(), &self.launch);
         self.sent = 0;
         self.hosts.iter().for_each(|host| self.wait_for_health(host, true));
     }

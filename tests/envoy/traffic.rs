@@ -3,7 +3,7 @@
 use crate::protocols::raw;
 use crate::rig::EnvoyWorld;
 use crate::shared::browser::Browser;
-use crate::shared::world::{Request, Setup, World};
+use crate::shared::world::{HostState, Request, Setup, World};
 use serde_json::json;
 
 fn default() -> EnvoyWorld {
@@ -57,10 +57,7 @@ fn whatever_a_client_sends_the_next_request_is_served() {
     let beside =
         format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: a=\u{e9}\r\nCookie: m={token}\r\n\r\n");
     assert!(raw(&world.envoy.address, beside.as_bytes()).contains(&format!("x-served-by: {home}")));
-    for stat in ["vm_reload", "vm_reload_failure", "vm_reload_backoff"] {
-        assert_eq!(world.envoy.stat(&format!("wasm.mooring.{stat}")), 0, "the VM never stopped");
-    }
-    assert!(!world.envoy.log().contains("panicked"), "{}", world.envoy.log());
+    world.assert_sound();
 }
 
 #[test]
@@ -116,6 +113,39 @@ fn many_clients_at_once_each_stay_on_their_host_on_every_worker() {
         // Envoy names the stat after the address that was configured: port 0.
         let connections = world.envoy.stat(&format!("listener.127.0.0.1_0.{worker}.downstream_cx_total"));
         assert!(connections > 100, "{worker} had {connections} connections");
+    }
+}
+
+#[test]
+fn when_a_host_dies_all_its_sessions_at_once_are_served_by_others() {
+    let mut world = default();
+    let dead = "a";
+    let mut cookies = Vec::new();
+    while cookies.len() < 24 {
+        let mut browser = Browser::default();
+        if browser.get(&mut world, "/").host() == dead {
+            cookies.push(browser.cookie().expect("a cookie").to_owned());
+        }
+    }
+    world.set_host(dead, HostState::Dead);
+    let begin = std::sync::Barrier::new(cookies.len());
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let clients: Vec<_> = cookies
+            .iter()
+            .map(|cookie| {
+                let (begin, address) = (&begin, &world.envoy.address);
+                scope.spawn(move || {
+                    let request =
+                        format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: m={cookie}\r\n\r\n");
+                    begin.wait();
+                    raw(address, request.as_bytes())
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().expect("a client")).collect()
+    });
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-decision: moved"), "{answer}");
     }
 }
 

@@ -18,14 +18,19 @@ use std::time::{Duration, Instant};
 const WAIT: Duration = Duration::from_secs(20);
 
 /// Asks `probe` again and again until it answers.
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    within(WAIT, what, probe)
+}
+
+/// As [`eventually`], with so much patience.
+pub fn within<T>(patience: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     #[allow(clippy::disallowed_methods)]
     let begun = Instant::now();
     loop {
         if let Some(answer) = probe() {
             return answer;
         }
-        assert!(begun.elapsed() < WAIT, "waited in vain for {what}");
+        assert!(begun.elapsed() < patience, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -96,6 +96,11 @@ impl Redis {
         redis::cmd(name).arg(arguments).query(&mut connection)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// Ends it at once, as `kill -9` does.
     pub fn kill(&mut self) {
         self.process.kill();

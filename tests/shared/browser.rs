@@ -18,16 +18,22 @@ impl Browser {
     }
 
     pub fn send(&mut self, world: &mut impl World, mut request: Request) -> Response {
-        if !self.cookies.is_empty() {
-            let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            request = request.header("cookie", pairs.join("; "));
+        if let Some(line) = self.line() {
+            request = request.header("cookie", line);
         }
         let response = world.send(&request);
         response.header("set-cookie").iter().for_each(|line| self.take(line));
         response
     }
 
-    fn take(&mut self, line: &str) {
+    /// The `Cookie` line, where there are cookies.
+    pub fn line(&self) -> Option<String> {
+        let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        Some(pairs.join("; ")).filter(|line| !line.is_empty())
+    }
+
+    /// Does what a `Set-Cookie` line says.
+    pub fn take(&mut self, line: &str) {
         let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
         let (name, value) = pair.split_once('=').unwrap_or(("", pair));
         self.cookies.retain(|(known, _)| known != name);

@@ -1,6 +1,6 @@
 //! The rig: Envoys with `envoy/store.yaml`, the same upstream hosts, and the same store.
 
-use crate::rig::{Bootstrap, EnvoyWorld, eventually, start_hosts, with_hosts};
+use crate::rig::{Bootstrap, EnvoyWorld, Launch, eventually, start_hosts, with_hosts};
 use crate::servers::store::Store;
 use crate::shared::browser::Browser;
 use crate::shared::world::{HostState, World, plugin};
@@ -19,6 +19,7 @@ pub struct Plan {
     pub envoys: usize,
     /// How many workers each has.
     pub workers: u32,
+    pub launch: Launch,
     /// The plugin's configuration. Of `store`, what is not the same for all.
     pub plugin: Value,
     pub adjust: fn(&mut Bootstrap),
@@ -27,7 +28,7 @@ pub struct Plan {
 impl Plan {
     /// Two Envoys with two workers each, and this configuration of the plugin.
     pub fn new(plugin: Value) -> Self {
-        Self { envoys: 2, workers: 2, plugin, adjust: |_| () }
+        Self { envoys: 2, workers: 2, launch: Launch::default(), plugin, adjust: |_| () }
     }
 }
 
@@ -79,7 +80,7 @@ impl Fleet {
         let mut hosts = Some(hosts);
         let start = |_| {
             let bootstrap = Bootstrap(bootstrap.0.clone());
-            EnvoyWorld::run(bootstrap, hosts.take().unwrap_or_default(), plan.workers)
+            EnvoyWorld::run_with(bootstrap, hosts.take().unwrap_or_default(), plan.workers, &plan.launch)
         };
         let fleet = Self { proxies: (0..plan.envoys).map(start).collect() };
         fleet.wait_for_hosts();
@@ -128,17 +129,17 @@ impl Fleet {
             .sum()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &EnvoyWorld> {
+        self.proxies.iter()
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut EnvoyWorld> {
         self.proxies.iter_mut()
     }
 
-    /// No plugin has crashed.
+    /// No VM of any proxy has stopped.
     pub fn assert_sound(&self) {
-        for proxy in &self.proxies {
-            for stat in ["vm_reload", "vm_reload_failure", "vm_reload_backoff"] {
-                assert_eq!(proxy.envoy.stat(&format!("wasm.mooring.{stat}")), 0, "{}", proxy.envoy.log());
-            }
-        }
+        self.iter().for_each(EnvoyWorld::assert_sound);
     }
 }
 
@@ -155,7 +156,8 @@ impl IndexMut<usize> for Fleet {
     }
 }
 
-fn configuration(members: Value) -> Value {
+/// The plugin's configuration: these members, and a store.
+pub fn configuration(members: Value) -> Value {
     let mut plugin = plugin(members);
     // A busy machine is no fault of the store's: tests of faults set a timeout themselves.
     let mut store = json!({"protocol": "rest", "cluster": "session_store", "timeout": "5s"});

@@ -40,6 +40,11 @@ impl Load {
         Self { sessions, urls: fleet.iter_mut().map(|proxy| proxy.url("/")).collect() }
     }
 
+    /// These sessions, `name=value` of the cookie and the host, at these URLs.
+    pub fn with(sessions: Vec<(String, String)>, urls: Vec<String>) -> Self {
+        Self { sessions, urls }
+    }
+
     /// Sends so many requests over so many connections. `meanwhile` learns how many were answered until all are.
     pub fn run(&self, requests: usize, connections: usize, mut meanwhile: impl FnMut(usize)) -> Outcome {
         let runtime = Runtime::new().expect("a runtime");

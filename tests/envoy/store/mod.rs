@@ -2,12 +2,13 @@
 
 mod engines;
 mod faults;
-mod fleet;
+pub mod fleet;
 mod following;
-mod load;
+pub mod load;
 mod logout;
-mod meddler;
+pub mod meddler;
 mod races;
+mod reloads;
 mod rules;
 mod streams;
 mod tls;

@@ -1,6 +1,6 @@
 //! `envoy/store-tls.yaml`, for real: two Envoys, and one store that speaks TLS and wants a token.
 
-use crate::rig::{Bootstrap, Envoy, eventually, plugin_path, shipped};
+use crate::rig::{Bootstrap, Envoy, Launch, eventually, plugin_path, shipped};
 use crate::servers::certs::Certificates;
 use crate::servers::store::Store;
 use crate::shared::world::NEW_SECRET;
@@ -72,7 +72,7 @@ impl Stage {
 
 /// Starts an Envoy with one worker, and waits until it sees so many healthy members of both clusters.
 fn start(bootstrap: Bootstrap, stores: u64) -> Envoy {
-    let envoy = Envoy::start(bootstrap.0, &["--concurrency", "1"]);
+    let envoy = Envoy::start(bootstrap.0, &Launch::with(&["--concurrency", "1"]));
     let healthy = |cluster: &str| envoy.stat(&format!("cluster.{cluster}.membership_healthy"));
     eventually("healthy hosts", || (healthy("app") == 3).then_some(()));
     eventually("the store's health", || (healthy("session_store") == stores).then_some(()));
