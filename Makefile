@@ -1,7 +1,7 @@
 # What people and CI run. Every target is a script in scripts/, which installs what it needs.
 .DEFAULT_GOAL := help
-steps := fmt lint unit store-test wasm-test size validate envoy-test
-.PHONY: help wasm run demo test clean $(steps)
+steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test validate envoy-test chaos-test
+.PHONY: help wasm run demo test fuzz chaos soak clean $(steps)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -21,14 +21,26 @@ test: ## run everything that CI runs
 fmt: ## check the formatting (cargo fmt puts it right)
 lint: ## run clippy; a warning is an error
 unit: ## run the native tests, without Envoy and Redis
+fuzz-test: ## replay what fuzzing saved
 store-test: ## run the session store's tests, over real Redis
 wasm-test: ## run the core's unit tests as wasm, in Node
 size: ## hold the plugin against its size budget
+artefact-test: ## look into the built plugin: what in it can trap, and from where that can be reached
 validate: ## check the configs in envoy/ with Envoy and Compose
 envoy-test: ## run the black-box tests against a real Envoy
+chaos-test: ## break hosts, Envoys, stores and clocks under load, in small
 $(steps):
 	@scripts/test $@
 
+fuzz: ## fuzz what reads bytes, and the filter as a whole (TIME: so many seconds for each target)
+	@scripts/fuzz
+
+chaos: ## chaos-test at full size; writes its table into docs/reliability.md
+	@scripts/endurance chaos
+
+soak: ## an hour of everything (TIME: so many seconds); writes its figures into docs/reliability.md
+	@scripts/endurance soak
+
 clean: ## remove what was built (tools stay in the cache folder)
 	cargo clean
-	rm -rf dist .run
+	rm -rf dist .run fuzz/target
