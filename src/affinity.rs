@@ -15,17 +15,19 @@ pub use response::{Held, Response};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::Config;
 use crate::headers::Headers;
-use crate::keyring::KeyAge;
 use crate::pin::{ClusterId, HostAddr};
-use crate::session::{Session, SessionId};
+use crate::session::SessionId;
+use crate::verified::Opened;
 use crate::worker::Sequence;
 use std::rc::Rc;
 
 /// Time, randomness, and what the proxy knows of one request. Asked only when a decision needs it: most answers cost a host call.
 /// `None` also stands for an answer that the proxy could not give; the implementation counts that.
 pub trait Inputs {
-    /// Wall-clock time.
+    /// Wall-clock time, up to about a second old.
     fn now(&self) -> Option<UnixTime>;
+    /// Wall-clock time.
+    fn now_exactly(&self) -> Option<UnixTime>;
     /// Monotonic time.
     fn monotonic(&self) -> Option<Monotonic>;
     /// 16 random bytes.
@@ -81,7 +83,7 @@ enum Standing {
     /// A valid one.
     Resumed(Resumed),
     /// A valid one, of which the store could not be asked, and which the operator does not want to be trusted then.
-    Unconfirmed(Session),
+    Unconfirmed(Rc<Opened>),
     /// Not known, for a failure of ours: whatever cookie the client has stays as it is.
     Unknown,
     /// None, and none is to begin: the cookie does not belong to this path, so the client would not send it again.
@@ -91,9 +93,8 @@ enum Standing {
 /// A valid session, as a request goes on with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Resumed {
-    session: Session,
-    /// Of the key of its token.
-    age: KeyAge,
+    /// As its token has it, or as the store does.
+    opened: Rc<Opened>,
     /// The generation of the client's copy, where the store's is another.
     behind: Option<u32>,
 }
@@ -135,6 +136,13 @@ impl Affinity {
     pub fn internal_headers(&self) -> [&str; 3] {
         let Config { upstream, app, .. } = &*self.config;
         [&upstream.header, &app.action_header.name, &app.session_header.name].map(|name| name.as_str())
+    }
+
+    /// Those of them that a client does not get. What is switched off is the application's affair, and costs nothing.
+    pub fn inward_headers(&self) -> impl Iterator<Item = &str> {
+        let Config { app, .. } = &*self.config;
+        let enabled = [true, app.action_header.enabled, app.session_header.enabled];
+        self.internal_headers().into_iter().zip(enabled).filter(|(_, enabled)| *enabled).map(|(name, _)| name)
     }
 }
 

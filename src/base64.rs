@@ -92,18 +92,21 @@ pub fn from_any(text: &[u8]) -> Option<Vec<u8>> {
 fn encode(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     // Six bits: always within the alphabet.
     let symbol = |bits: u32| alphabet.get((bits & 0x3f) as usize).copied().unwrap_or_default();
-    let symbols = |bytes| {
-        let bits = u32::from_be_bytes(bytes);
+    let symbols = |[a, b, c]: [u8; 3]| {
+        let bits = u32::from(a) << 16 | u32::from(b) << 8 | u32::from(c);
         [symbol(bits >> 18), symbol(bits >> 12), symbol(bits >> 6), symbol(bits)]
     };
-    let mut text = Vec::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
-    for group in bytes.chunks(3) {
-        match *group {
-            [a, b, c] => text.extend_from_slice(&symbols([0, a, b, c])),
-            [a, b] => text.extend(symbols([0, a, b, 0]).iter().take(3)),
-            [a] => text.extend(symbols([0, a, 0, 0]).iter().take(2)),
-            _ => {}
-        }
+    let (groups, last) = bytes.as_chunks();
+    // With room for what is left over, and for padding.
+    let mut text = Vec::with_capacity(groups.len().saturating_add(1).saturating_mul(4));
+    text.resize(groups.len().saturating_mul(4), 0);
+    for (text, group) in text.as_chunks_mut().0.iter_mut().zip(groups) {
+        *text = symbols(*group);
+    }
+    match *last {
+        [a] => text.extend(symbols([a, 0, 0]).iter().take(2)),
+        [a, b] => text.extend(symbols([a, b, 0]).iter().take(3)),
+        _ => {}
     }
     String::from_utf8(text).unwrap_or_default()
 }

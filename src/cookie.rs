@@ -4,6 +4,7 @@
 
 mod set_cookie;
 
+use memchr::memchr;
 pub use set_cookie::{Attributes, SameSite, SetCookie};
 
 /// How many cookies of our name are looked at in one request.
@@ -30,18 +31,27 @@ pub enum Without {
 /// Takes the cookies called `name`, whatever their values, out of one `Cookie` line.
 /// A pair goes with the `;` behind it, or, at the end, with the one before it.
 pub fn without(line: &[u8], name: &str) -> Without {
-    if !pairs(line).any(|pair| value_of(pair, name).is_some()) {
-        return Without::Untouched;
+    // What stays up to the first of ours: each pair with its `;`.
+    let mut before: usize = 0;
+    let mut pairs = pairs(line);
+    loop {
+        match pairs.next() {
+            Some(pair) if value_of(pair, name).is_some() => break,
+            Some(pair) => before = before.saturating_add(pair.len()).saturating_add(1),
+            None => return Without::Untouched,
+        }
     }
     let mut rest = Vec::with_capacity(line.len());
-    for (at, pair) in pairs(line).filter(|pair| value_of(pair, name).is_none()).enumerate() {
-        if at > 0 {
-            rest.push(b';');
-        }
+    rest.extend_from_slice(line.get(..before).unwrap_or_default());
+    for pair in pairs.filter(|pair| value_of(pair, name).is_none()) {
         rest.extend_from_slice(pair);
+        rest.push(b';');
     }
+    // The last one's.
+    rest.pop();
     match trim(&rest) {
         [] => Without::Nothing,
+        trimmed if trimmed.len() == rest.len() => Without::Rest(rest),
         trimmed => Without::Rest(trimmed.to_vec()),
     }
 }
@@ -49,15 +59,26 @@ pub fn without(line: &[u8], name: &str) -> Without {
 /// Whether a cookie with the path `cookie_path` belongs to a request for `target`: a path, and perhaps a query
 /// (RFC 6265, section 5.1.4).
 pub fn path_matches(cookie_path: &str, target: &[u8]) -> bool {
-    let path = target.split(|byte| *byte == b'?' || *byte == b'#').next().unwrap_or(target);
-    match path.strip_prefix(cookie_path.as_bytes()) {
-        Some(rest) => rest.is_empty() || rest.starts_with(b"/") || cookie_path.ends_with('/'),
+    match target.strip_prefix(cookie_path.as_bytes()) {
+        // What is no path is no prefix of one.
+        Some(_) if cookie_path.contains(['?', '#']) => false,
+        Some(rest) => cookie_path.ends_with('/') || matches!(rest, [] | [b'/' | b'?' | b'#', ..]),
         None => false,
     }
 }
 
+/// The pieces of a line between its `;`.
 fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| *byte == b';')
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let (pair, after) = match memchr(b';', line).and_then(|at| line.split_at_checked(at)) {
+            Some((pair, after)) => (pair, after.split_first().map(|(_, after)| after)),
+            None => (line, None),
+        };
+        rest = after;
+        Some(pair)
+    })
 }
 
 fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -159,6 +180,10 @@ mod tests {
             ("/shop", "/", false),
             ("/shop", "/a?/shop", false),
             ("/shop", "/SHOP", false),
+            ("/shop", "/shop#/x", true),
+            ("/", "?", false),
+            ("/a?b", "/a?b", false),
+            ("/a?b/", "/a?b/c", false),
         ] {
             assert_eq!(path_matches(cookie_path, target.as_bytes()), matches, "{cookie_path} {target}");
         }

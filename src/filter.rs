@@ -36,6 +36,8 @@ struct Plugin {
     carried_name: String,
     worker: Worker,
     counters: Vec<(Counter, CounterId)>,
+    /// The wall clock as it was read last, by a tick as a rule. `None` where the proxy did not tell.
+    clock: Option<UnixTime>,
 }
 
 /// One request and its response.
@@ -112,13 +114,18 @@ impl<H: Host> Contexts<H> {
             counters.push((counter, id));
         }
         self.host.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
-        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), counters })
+        let clock = self.host.now().ok();
+        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), counters, clock })
     }
 
-    /// A second has passed: gives up what is overdue, and hands what was counted to the proxy.
+    /// A second has passed: reads the clock, gives up what is overdue, and hands what was counted to the proxy.
     pub fn on_tick(&mut self, root: ContextId) {
         let Self { host, roots, .. } = self;
         let Some(plugin) = configured(roots, root) else { return };
+        plugin.clock = host.now().ok();
+        if plugin.clock.is_none() {
+            plugin.worker.count(Counter::Fault(Fault::ProxyCall));
+        }
         let mut wakes = Vec::new();
         if let Some(store) = &mut plugin.worker.store
             && let Ok(now) = host.monotonic()
@@ -142,17 +149,18 @@ impl<H: Host> Contexts<H> {
     /// The request's headers are there.
     pub fn on_request_headers(&mut self, id: StreamId) -> Action {
         let Some((host, plugin, stream)) = self.parts(id) else { return Action::Continue };
-        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
         let headers = inputs.known(host.headers(Map::RequestHeaders));
         let request = plugin.affinity.on_request(id, &mut plugin.worker, headers.as_ref(), &inputs);
         let (phase, went) = inputs.carry_out(request, &mut plugin.worker);
         stream.phase = phase;
         inputs.count_faults(&mut plugin.worker);
-        let root = stream.root;
-        if went == Went::Refused {
-            return Action::Pause;
+        let (root, calls) = (stream.root, plugin.worker.store.is_some());
+        match went {
+            Went::Refused => Action::Pause,
+            Went::On if calls => self.deliver(root, Some(id), Vec::new()),
+            Went::On => Action::Continue,
         }
-        self.deliver(root, Some(id), Vec::new())
     }
 
     /// The response's headers are there.
@@ -168,7 +176,7 @@ impl<H: Host> Contexts<H> {
             }
             Phase::Request | Phase::Over => return Action::Continue,
         };
-        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
         let edits = match plugin.affinity.on_response(id, exchange, &mut plugin.worker, &inputs) {
             Response::Proceed(edits) => edits,
             Response::Wait(edits, held) => {
@@ -178,15 +186,19 @@ impl<H: Host> Contexts<H> {
         };
         inputs.apply(Map::ResponseHeaders, edits);
         inputs.count_faults(&mut plugin.worker);
-        let root = stream.root;
-        self.deliver(root, Some(id), Vec::new())
+        let (root, calls) = (stream.root, plugin.worker.store.is_some());
+        if calls { self.deliver(root, Some(id), Vec::new()) } else { Action::Continue }
     }
 
     /// The trailers of the request or of the response are there: what is internal is not for either side.
     pub fn on_trailers(&mut self, id: StreamId, map: Map) {
         let Some((host, plugin, _)) = self.parts(id) else { return };
-        let inputs = HostInputs::new(host, &plugin.carried_name);
-        let edits = plugin.affinity.internal_headers().map(Edit::Remove).to_vec();
+        let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
+        let edits = if map == Map::ResponseTrailers {
+            plugin.affinity.inward_headers().map(Edit::Remove).collect()
+        } else {
+            plugin.affinity.internal_headers().map(Edit::Remove).to_vec()
+        };
         inputs.apply(map, edits);
         inputs.count_faults(&mut plugin.worker);
     }
@@ -195,7 +207,7 @@ impl<H: Host> Contexts<H> {
     pub fn on_call_response(&mut self, root: ContextId, call: CallId, lines: usize, body_size: usize) {
         let Self { host, roots, .. } = self;
         let Some(plugin) = configured(roots, root) else { return };
-        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
         let answer = if lines == 0 { Answer::Nothing } else { inputs.answer(body_size) };
         let now = inputs.monotonic().unwrap_or_default();
         inputs.count_faults(&mut plugin.worker);
@@ -204,32 +216,29 @@ impl<H: Host> Contexts<H> {
         self.deliver(root, None, wakes.unwrap_or_default());
     }
 
-    /// A stream is over, or begins anew (an internal redirect); or a root is.
-    pub fn on_done(&mut self, id: ContextId) {
+    /// A context is gone: a root, or a stream, which is over or begins anew (an internal redirect). The proxy still knows it.
+    pub fn on_delete(&mut self, id: ContextId) {
         if let Some(plugin) = configured(&mut self.roots, id) {
             if let Some(store) = &mut plugin.worker.store {
                 store.on_done(&mut plugin.worker.counts);
             }
             self.hand_over_counts(id);
         }
-        let Some((host, plugin, stream)) = self.parts(StreamId(id.0)) else { return };
-        match std::mem::replace(&mut stream.phase, Phase::Over) {
+        self.roots.retain(|(root, _)| *root != id);
+        let stream = StreamId(id.0);
+        let Some(Stream { root, phase }) = self.streams.remove(stream) else { return };
+        let Some(plugin) = configured(&mut self.roots, root) else { return };
+        match phase {
             Phase::Response(exchange) => {
                 if let Some(value) = plugin.affinity.carry(&exchange) {
-                    let inputs = HostInputs::new(host, &plugin.carried_name);
-                    inputs.known(host.set_property(&[&plugin.carried_name], &value));
+                    let inputs = HostInputs::new(&self.host, &plugin.carried_name, plugin.clock);
+                    inputs.known(self.host.set_property(&[&plugin.carried_name], &value));
                     inputs.count_faults(&mut plugin.worker);
                 }
             }
-            Phase::Waiting(_) | Phase::Held(_) => plugin.leave(StreamId(id.0)),
+            Phase::Waiting(_) | Phase::Held(_) => plugin.leave(stream),
             Phase::Request | Phase::Over => {}
         }
-    }
-
-    /// A context is gone.
-    pub fn on_delete(&mut self, id: ContextId) {
-        self.roots.retain(|(root, _)| *root != id);
-        self.streams.remove(StreamId(id.0));
     }
 
     fn parts(&mut self, id: StreamId) -> Option<(&H, &mut Plugin, &mut Stream)> {
@@ -299,10 +308,10 @@ impl<H: Host> Contexts<H> {
     fn wake(&mut self, id: StreamId, news: News, own: bool) -> Went {
         let Some((host, plugin, stream)) = self.parts(id) else { return Went::On };
         if host.act_as(id.into()).is_err() && !own {
-            // It is gone, and on_done will say so. Not so in its own callback, which must not end in a pause that nobody ends.
+            // It is gone, and on_delete will say so. Not so in its own callback, which must not end in a pause that nobody ends.
             return Went::On;
         }
-        let inputs = HostInputs::new(host, &plugin.carried_name);
+        let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
         let (went, side) = match (std::mem::replace(&mut stream.phase, Phase::Over), news) {
             (Phase::Waiting(waiting), News::Found(found)) => {
                 let headers = inputs.known(host.headers(Map::RequestHeaders));
@@ -360,12 +369,13 @@ enum Went {
 struct HostInputs<'a, H> {
     host: &'a H,
     carried_name: &'a str,
+    clock: Option<UnixTime>,
     failed: Cell<bool>,
 }
 
 impl<'a, H: Host> HostInputs<'a, H> {
-    fn new(host: &'a H, carried_name: &'a str) -> Self {
-        Self { host, carried_name, failed: Cell::new(false) }
+    fn new(host: &'a H, carried_name: &'a str, clock: Option<UnixTime>) -> Self {
+        Self { host, carried_name, clock, failed: Cell::new(false) }
     }
 
     /// The answer of a host call, if there is one.
@@ -453,6 +463,10 @@ impl<'a, H: Host> HostInputs<'a, H> {
 
 impl<H: Host> Inputs for HostInputs<'_, H> {
     fn now(&self) -> Option<UnixTime> {
+        self.clock
+    }
+
+    fn now_exactly(&self) -> Option<UnixTime> {
         self.known(self.host.now())
     }
 

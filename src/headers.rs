@@ -15,9 +15,13 @@ impl Headers {
         if serialized.is_empty() {
             return Some(Self { serialized });
         }
-        let (count, _) = u32_at(&serialized)?;
-        let headers = Self { serialized };
-        (headers.iter().count() == count).then_some(headers)
+        let (count, rest) = u32_at(&serialized)?;
+        let (sizes, data) = rest.split_at_checked(count.checked_mul(8)?)?;
+        let (sizes, _) = sizes.as_chunks();
+        // Each name and value has a NUL behind it. (So many sizes as fit a memory do not overflow their sum.)
+        let size = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes)).wrapping_add(1);
+        let told = sizes.iter().fold(0_u64, |sum, bytes| sum.wrapping_add(size(bytes)));
+        (usize::try_from(told) == Ok(data.len())).then_some(Self { serialized })
     }
 
     /// Serializes `pairs` as a proxy would.
@@ -49,6 +53,29 @@ impl Headers {
         let (count, rest) = u32_at(&self.serialized).unwrap_or((0, &[]));
         let (sizes, data) = rest.split_at_checked(count.saturating_mul(8)).unwrap_or((&[], &[]));
         Iter { sizes, data }
+    }
+
+    /// The lines that have one of these names (lower case), in order: which of them, and the value. Quicker than to look at every
+    /// line, because most names differ in length already.
+    pub fn select<'a, const N: usize>(&'a self, names: [&[u8]; N], mut found: impl FnMut(usize, &'a [u8])) {
+        let Iter { sizes, data } = self.iter();
+        // Most lines have a name of none of these lengths.
+        let bit = |length: usize| 1_u64.wrapping_shl(u32::try_from(length).unwrap_or_default());
+        let lengths = names.iter().fold(0, |lengths, name| lengths | bit(name.len()));
+        let mut start: usize = 0;
+        for [a, b, c, d, e, f, g, h] in sizes.as_chunks().0 {
+            let name_size = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+            let value = start.wrapping_add(name_size).wrapping_add(1);
+            let end = value.wrapping_add(u32::from_le_bytes([*e, *f, *g, *h]) as usize);
+            if lengths & bit(name_size) != 0
+                && let Some(name) = data.get(start..value.wrapping_sub(1))
+                && let Some(which) = names.iter().position(|known| *known == name)
+                && let Some(value) = data.get(value..end)
+            {
+                found(which, value);
+            }
+            start = end.wrapping_add(1);
+        }
     }
 
     /// The values of every line called `name` (lower case), in order.
@@ -102,6 +129,9 @@ mod tests {
         assert_eq!(Headers::new(headers.serialized.clone()), Some(headers.clone()));
         assert_eq!(headers.iter().collect::<Vec<_>>(), PAIRS);
         assert_eq!(headers.values("cookie").collect::<Vec<_>>(), [&b"a=\xff"[..], b"b=2"]);
+        let mut selected = Vec::new();
+        headers.select([b"x", b"cookie", b":part"], |which, value| selected.push((which, value)));
+        assert_eq!(selected, [(1, &b"a=\xff"[..]), (0, b""), (1, b"b=2")]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Pins: which host of which cluster a session prefers.
 //!
-//! Depends on nothing of the crate. The packed form of a host is part of the token (`docs/token.md`).
+//! Depends on `text`. The packed form of a host is part of the token (`docs/token.md`).
 
+use crate::text;
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
@@ -61,27 +62,32 @@ impl HostAddr {
         packed.filter(|host| host.to_text() == text).or_else(|| Self::text(text))
     }
 
-    /// The address as Envoy writes it. (`to_string` would panic where formatting fails.)
+    /// The address as Envoy writes it. (`to_string` would panic where formatting fails, and takes its time.)
     pub fn to_text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{self}");
-        text
+        match self {
+            Self::V4(ip, port) => {
+                let [a, b, c, d] = ip.octets();
+                let mut text = Vec::with_capacity(21); // 255.255.255.255:65535
+                for (octet, after) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':')] {
+                    text::push_decimal(&mut text, octet);
+                    text.push(after);
+                }
+                text::push_decimal(&mut text, *port);
+                String::from_utf8(text).unwrap_or_default()
+            }
+            Self::V6(ip, port) => {
+                let mut text = String::new();
+                // Writing to a string cannot fail.
+                let _ = write!(text, "[{ip}]:{port}");
+                text
+            }
+            Self::Text(text) => text.as_str().into(),
+        }
     }
 
     fn text(text: &str) -> Option<Self> {
         let fits = (1..=MAX_HOST_TEXT).contains(&text.len());
         (fits && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')).then(|| Self::Text(HostText(text.into())))
-    }
-}
-
-impl fmt::Display for HostAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::V4(ip, port) => write!(f, "{ip}:{port}"),
-            Self::V6(ip, port) => write!(f, "[{ip}]:{port}"),
-            Self::Text(text) => f.write_str(text.as_str()),
-        }
     }
 }
 

@@ -1,15 +1,20 @@
 //! A bounded memory: what was written, or said to be used, longest ago goes first.
 //!
-//! Depends on nothing of the crate. Ordered by key, so that it needs no random seed; its keys are session ids that verified,
-//! which nobody can choose.
+//! Depends on nothing of the crate. Its keys are random, so that their own bits spread them, without a hash and its seed: ids of sessions
+//! and tags of tokens, that verified. Nobody can choose them, and to find many whose bits agree takes many more sessions.
 
-use std::collections::BTreeMap;
+/// A key of random bits.
+pub trait Random: Copy + Eq {
+    /// Some of the bits.
+    fn bits(&self) -> usize;
+}
 
 /// Remembers the `capacity` keys (one at the least) that were written or used last, with a value each.
 #[derive(Clone, Debug)]
 pub struct Recent<K, V> {
     capacity: usize,
-    places: BTreeMap<K, usize>,
+    /// By the bits of a key, the first of the slots that share them. A power of two, and no fewer than there are slots.
+    places: Vec<Option<usize>>,
     /// Linked from the one used last to the one that goes first. `None` at the ends.
     slots: Vec<Slot<K, V>>,
     first: Option<usize>,
@@ -22,24 +27,31 @@ struct Slot<K, V> {
     value: V,
     earlier: Option<usize>,
     later: Option<usize>,
+    /// The next of those that share a place.
+    neighbour: Option<usize>,
 }
 
-impl<K: Copy + Ord, V> Recent<K, V> {
+/// How many places there are at first.
+const PLACES: usize = 8;
+
+impl<K: Random, V> Recent<K, V> {
     /// An empty memory. Takes no space before it is used.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), places: BTreeMap::new(), slots: Vec::new(), first: None, last: None }
+        Self { capacity: capacity.max(1), places: Vec::new(), slots: Vec::new(), first: None, last: None }
     }
 
     /// What is remembered of `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.slots.get(*self.places.get(key)?).map(|slot| &slot.value)
+        self.slots.get(self.find(key)?).map(|slot| &slot.value)
     }
 
     /// What is remembered of `key`, which then goes as late as if it were written now.
     pub fn used(&mut self, key: &K) -> Option<&mut V> {
-        let at = *self.places.get(key)?;
-        self.unlink(at);
-        self.link(at);
+        let at = self.find(key)?;
+        if self.first != Some(at) {
+            self.unlink(at);
+            self.link(at);
+        }
         self.slots.get_mut(at).map(|slot| &mut slot.value)
     }
 
@@ -49,23 +61,69 @@ impl<K: Copy + Ord, V> Recent<K, V> {
             *known = value;
             return;
         }
-        let slot = Slot { key, value, earlier: None, later: None };
+        let slot = Slot { key, value, earlier: None, later: None, neighbour: None };
         let at = match self.last.filter(|_| self.slots.len() >= self.capacity) {
             Some(last) => {
                 self.unlink(last);
+                self.displace(last);
                 if let Some(place) = self.slots.get_mut(last) {
-                    self.places.remove(&place.key);
                     *place = slot;
                 }
                 last
             }
             None => {
                 self.slots.push(slot);
+                if self.slots.len() > self.places.len() {
+                    self.spread();
+                }
                 self.slots.len().saturating_sub(1)
             }
         };
-        self.places.insert(key, at);
+        self.place(at);
         self.link(at);
+    }
+
+    fn find(&self, key: &K) -> Option<usize> {
+        let mut next = *self.places.get(self.place_of(key))?;
+        while let Some(at) = next {
+            let slot = self.slots.get(at)?;
+            if slot.key == *key {
+                break;
+            }
+            next = slot.neighbour;
+        }
+        next
+    }
+
+    fn place_of(&self, key: &K) -> usize {
+        key.bits() & self.places.len().wrapping_sub(1)
+    }
+
+    /// Gives a slot its place, before those that share it.
+    fn place(&mut self, at: usize) {
+        let Some(place) = self.slots.get(at).map(|slot| self.place_of(&slot.key)) else { return };
+        if let (Some(slot), Some(first)) = (self.slots.get_mut(at), self.places.get_mut(place)) {
+            slot.neighbour = first.replace(at);
+        }
+    }
+
+    /// Takes a slot from its place.
+    fn displace(&mut self, at: usize) {
+        let Some(slot) = self.slots.get(at) else { return };
+        let (place, neighbour) = (self.place_of(&slot.key), slot.neighbour);
+        let Some(mut link) = self.places.get_mut(place) else { return };
+        while let Some(next) = link.filter(|next| *next != at) {
+            let Some(slot) = self.slots.get_mut(next) else { return };
+            link = &mut slot.neighbour;
+        }
+        *link = neighbour;
+    }
+
+    /// Makes twice as many places, for every slot but the last, which has none yet.
+    fn spread(&mut self) {
+        let places = self.places.len().saturating_mul(2).max(PLACES);
+        self.places = vec![None; places];
+        (0..self.slots.len().saturating_sub(1)).for_each(|at| self.place(at));
     }
 
     /// Takes a slot out of the order.
@@ -101,6 +159,13 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    /// Spread badly: three share a place.
+    impl Random for u32 {
+        fn bits(&self) -> usize {
+            (*self / 3) as usize
+        }
+    }
+
     #[test]
     fn what_was_written_or_used_longest_ago_goes_when_there_is_no_room() {
         let mut recent = Recent::new(2);
@@ -118,7 +183,7 @@ mod tests {
     /// Against a plain list, the one that goes first at its front.
     #[test]
     fn it_does_what_a_list_would() {
-        for capacity in [1, 2, 3, 10] {
+        for capacity in [1, 2, 3, 10, 16, 17] {
             let mut recent = Recent::new(capacity);
             let mut list: Vec<(u32, u32)> = Vec::new();
             let mut random: u32 = 1;
@@ -137,6 +202,7 @@ mod tests {
                     }
                 }
                 assert_eq!(recent.slots.len(), list.len());
+                assert!(recent.places.len() < 4 * list.len().max(PLACES), "{}", recent.places.len());
                 for key in 0..17 {
                     let expected = list.iter().find(|(k, _)| *k == key).map(|(_, value)| value);
                     assert_eq!(recent.get(&key), expected);

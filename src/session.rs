@@ -1,10 +1,11 @@
 //! A session and its timeouts.
 //!
-//! Depends on `base64`, `clock` and `pin`. Timeouts are enforced here and not left to the browser.
+//! Depends on `base64`, `clock`, `pin` and `recent`. Timeouts are enforced here and not left to the browser.
 
 use crate::base64;
 use crate::clock::UnixTime;
 use crate::pin::Pins;
+use crate::recent::Random;
 use std::fmt;
 
 /// 128 random bits that name a session. Not authentication: whoever has it has only the affinity.
@@ -15,6 +16,13 @@ impl SessionId {
     /// The form in which the upstream gets it: 22 characters of base64url without padding.
     pub fn to_text(self) -> String {
         base64::url_safe(&self.0)
+    }
+}
+
+impl Random for SessionId {
+    fn bits(&self) -> usize {
+        let [.., a, b, c, d] = self.0;
+        u32::from_be_bytes([a, b, c, d]) as usize
     }
 }
 

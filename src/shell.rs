@@ -100,12 +100,6 @@ extern "C" fn proxy_on_http_call_response(context: u32, call: u32, lines: usize,
 }
 
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
-extern "C" fn proxy_on_done(context: u32) -> bool {
-    with((), |contexts| contexts.on_done(ContextId(context)));
-    true
-}
-
-#[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_on_delete(context: u32) {
     with((), |contexts| contexts.on_delete(ContextId(context)));
 }

@@ -9,16 +9,25 @@ pub fn concat(words: &[&str]) -> String {
 
 /// A number in decimal digits. (The standard library's `to_string` panics where formatting fails.)
 pub fn decimal(number: impl Into<u64>) -> String {
+    let mut text = Vec::new();
+    push_decimal(&mut text, number);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Writes a number in decimal digits at the end of a text.
+pub fn push_decimal(text: &mut Vec<u8>, number: impl Into<u64>) {
     let mut rest = number.into();
-    let mut digits = Vec::with_capacity(20);
-    loop {
-        digits.extend(u8::try_from(rest % 10).map(|digit| b'0'.wrapping_add(digit)));
+    let mut digits = [0; 20];
+    let mut count: usize = 0;
+    for place in &mut digits {
+        *place = b'0'.wrapping_add(u8::try_from(rest % 10).unwrap_or_default());
+        count = count.saturating_add(1);
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    digits.iter().rev().map(|digit| char::from(*digit)).collect()
+    digits.iter().take(count).rev().for_each(|digit| text.push(*digit));
 }
 
 /// The words with `separator` between them. (The standard library's `join` panics where a length overflows.)

@@ -1,7 +1,7 @@
 //! What the requests of one worker share. Belongs to the root context; a reload begins with a new one.
 //!
-//! Depends on `clock`, `config`, `metrics`, `recent`, `session` and `store_client`. Bounded: less than 2 MiB when every place is taken,
-//! and what `cache.entries` takes (docs/store.md).
+//! Depends on `clock`, `config`, `metrics`, `recent`, `session`, `store_client` and `verified`. Bounded: less than 2 MiB when every place
+//! is taken, and what `cache.entries` takes (docs/configuration.md).
 
 use crate::clock::Monotonic;
 use crate::config::Config;
@@ -9,6 +9,7 @@ use crate::metrics::{Counter, Counts};
 use crate::recent::Recent;
 use crate::session::SessionId;
 use crate::store_client::StoreClient;
+use crate::verified::Verified;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct Worker {
     pub counts: Counts,
     /// The session store's client, where there is a store.
     pub store: Option<StoreClient>,
+    /// Tokens that verified.
+    pub tokens: Verified,
     sequence: Sequence,
     sessions: Recent<SessionId, Remembered>,
 }
@@ -78,6 +81,7 @@ impl Default for Worker {
         Self {
             counts: Counts::default(),
             store: None,
+            tokens: Verified::new(1),
             sequence: Sequence::default(),
             sessions: Recent::new(REMEMBERED),
         }
@@ -87,7 +91,8 @@ impl Default for Worker {
 impl Worker {
     /// A worker for this configuration.
     pub fn new(config: &Rc<Config>) -> Self {
-        Self { store: StoreClient::new(config), ..Self::default() }
+        let tokens = Verified::new(config.cache.entries);
+        Self { store: StoreClient::new(config), tokens, ..Self::default() }
     }
 
     /// Adds one to a counter.

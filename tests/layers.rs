@@ -26,6 +26,7 @@ const LAYERS: [&[&str]; 3] = [
         "store",
         "text",
         "token",
+        "verified",
     ],
 ];
 

@@ -84,6 +84,8 @@ struct Root {
     config: Option<Rc<Config>>,
     /// It is done.
     over: bool,
+    /// When it read the clock last, it could not.
+    clockless: bool,
     /// Sessions whose tokens came with a request, and verified.
     met: BTreeSet<SessionId>,
     /// Sessions by their keys in the store.
@@ -250,7 +252,8 @@ impl Run {
         }
         let id = self.context();
         self.host.state().configuration = json.to_vec();
-        self.roots.push(Root { id, config: None, over: false, met: BTreeSet::new(), keys: BTreeMap::new() });
+        let (met, keys) = (BTreeSet::new(), BTreeMap::new());
+        self.roots.push(Root { id, config: None, over: false, clockless: self.clock_is_broken(), met, keys });
         self.callback(id, |contexts| contexts.on_root_create(id));
         let accepted = self.callback(id, |contexts| contexts.on_configure(id));
         if accepted {
@@ -327,6 +330,9 @@ impl Run {
     fn begin(&mut self, mut stream: Stream) {
         let (id, root) = (stream.id, &mut self.roots[stream.root]);
         let now = self.host.state().now;
+        if root.clockless {
+            stream.broken.insert(Call::Clock);
+        }
         if let Some(config) = &root.config {
             stream.sessions.extend(sessions(config, &stream.came, now));
         }
@@ -400,7 +406,7 @@ impl Run {
     }
 
     fn pinned(&mut self, id: SessionId, session: &Session) {
-        self.hosts.entry(id).or_default().extend(session.pins.iter().map(|pin| pin.host.to_string()));
+        self.hosts.entry(id).or_default().extend(session.pins.iter().map(|pin| pin.host.to_text()));
     }
 
     /// A response's headers come: the upstream's, or the proxy's own.
@@ -612,7 +618,6 @@ impl Run {
                     self.callback(nobody, |contexts| contexts.on_response_headers(StreamId(nobody.0))),
                     Action::Continue
                 );
-                self.callback(nobody, |contexts| contexts.on_done(nobody));
                 self.callback(nobody, |contexts| contexts.on_delete(nobody));
             }
             1 => self.deliver(root, CallId(u32::MAX), gateway::response("200", None, b"x")),
@@ -640,8 +645,13 @@ impl Run {
         }
     }
 
+    fn clock_is_broken(&self) -> bool {
+        self.host.state().broken.contains_key(&Call::Clock)
+    }
+
     fn tick_root(&mut self, root: usize) {
         let id = self.roots[root].id;
+        self.roots[root].clockless = self.clock_is_broken();
         self.forget_overdue(root);
         self.callback(id, |contexts| contexts.on_tick(id));
         self.watch();
@@ -663,7 +673,10 @@ impl Run {
         let back = input.flag();
         let mut state = self.host.state();
         state.now = UnixTime(if back { state.now.0.saturating_sub(step) } else { state.now.0.saturating_add(step) });
+        drop(state);
         self.streams.iter_mut().for_each(|stream| stream.clock_moved = true);
+        // Else the filter would go on with the time that it read last.
+        (0..self.roots.len()).for_each(|root| self.tick_root(root));
     }
 
     fn break_call(&mut self, input: &mut Input<'_>) {
@@ -703,7 +716,7 @@ impl Run {
 
     fn end(&mut self, at: usize) {
         let id = self.streams[at].id;
-        self.callback(id.into(), |contexts| contexts.on_done(id.into()));
+        self.callback(id.into(), |contexts| contexts.on_delete(id.into()));
         let state = self.host.state();
         let headers = state.streams.get(&id.into());
         let stream = &mut self.streams[at];
@@ -764,15 +777,12 @@ impl Run {
     fn end_root(&mut self, input: &mut Input<'_>) {
         let Some(at) = self.some_root(input) else { return };
         let id = self.roots[at].id;
-        self.callback(id, |contexts| contexts.on_done(id));
+        self.callback(id, |contexts| contexts.on_delete(id));
         self.roots[at].over = true;
         // Envoy drains a root before; if it did not, nobody could wake these.
         self.streams.iter_mut().filter(|stream| stream.root == at).for_each(|stream| stream.excused = true);
         self.calls.iter_mut().filter(|call| call.root == at).for_each(|call| call.given_up = true);
-        if !input.flag() {
-            self.callback(id, |contexts| contexts.on_delete(id));
-            self.host.state().gone.insert(id);
-        }
+        self.host.state().gone.insert(id);
         self.watch();
     }
 

@@ -100,7 +100,7 @@ fn is_in_bounds(session: &Session) {
     assert!(session.pins.len() <= MAX_PINS);
     for (at, pin) in session.pins.iter().enumerate() {
         assert!(session.pins.iter().take(at).all(|earlier| earlier.cluster != pin.cluster));
-        let text = pin.host.to_string();
+        let text = pin.host.to_text();
         assert!((1..=MAX_HOST_TEXT).contains(&text.len()));
         assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','), "{text:?}");
     }

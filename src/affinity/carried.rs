@@ -4,6 +4,8 @@ use super::{Resumed, Standing};
 use crate::keyring::KeyAge;
 use crate::session::{Session, SessionId};
 use crate::token::payload;
+use crate::verified::Opened;
+use std::rc::Rc;
 
 const FRESH: u8 = 0;
 const CURRENT: u8 = 1;
@@ -13,9 +15,11 @@ const UNCONFIRMED: u8 = 3;
 pub(super) fn write(presented: bool, standing: &Standing) -> Option<Vec<u8>> {
     let (kind, rest) = match standing {
         Standing::Fresh(id) => (FRESH, id.0.to_vec()),
-        Standing::Resumed(Resumed { session, age: KeyAge::Current, .. }) => (CURRENT, payload::encode(session)),
-        Standing::Resumed(Resumed { session, age: KeyAge::Older, .. }) => (OLDER, payload::encode(session)),
-        Standing::Unconfirmed(session) => (UNCONFIRMED, payload::encode(session)),
+        Standing::Resumed(Resumed { opened, .. }) => match opened.age {
+            KeyAge::Current => (CURRENT, payload::encode(&opened.session)),
+            KeyAge::Older => (OLDER, payload::encode(&opened.session)),
+        },
+        Standing::Unconfirmed(opened) => (UNCONFIRMED, payload::encode(&opened.session)),
         Standing::Unknown | Standing::Elsewhere => return None,
     };
     Some([&[kind, u8::from(presented)], &rest[..]].concat())
@@ -27,7 +31,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<(bool, Standing)> {
         FRESH => Standing::Fresh(SessionId(rest.try_into().ok()?)),
         CURRENT => resumed(payload::decode(rest)?, KeyAge::Current),
         OLDER => resumed(payload::decode(rest)?, KeyAge::Older),
-        UNCONFIRMED => Standing::Unconfirmed(payload::decode(rest)?),
+        UNCONFIRMED => Standing::Unconfirmed(Rc::new(Opened::new(payload::decode(rest)?, KeyAge::Current))),
         _ => return None,
     };
     Some((*presented != 0, standing))
@@ -35,5 +39,5 @@ pub(super) fn read(bytes: &[u8]) -> Option<(bool, Standing)> {
 
 /// That the client's copy is behind, if it is, its next request will show again.
 fn resumed(session: Session, age: KeyAge) -> Standing {
-    Standing::Resumed(Resumed { session, age, behind: None })
+    Standing::Resumed(Resumed { opened: Rc::new(Opened::new(session, age)), behind: None })
 }

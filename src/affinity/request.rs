@@ -6,13 +6,16 @@ use crate::clock::UnixTime;
 use crate::config::{Failover, OnError, OnMissing, Via};
 use crate::cookie::{self, MAX_CANDIDATES, Without};
 use crate::headers::Headers;
-use crate::keyring::KeyAge;
 use crate::metrics::{Counter, Fault};
 use crate::pin::{ClusterId, HostAddr};
-use crate::session::Session;
+use crate::session::{Session, SessionId, Untimely};
 use crate::store_client::{Found, StreamId};
-use crate::token::{self, Refusal};
+use crate::token::Refusal;
+use crate::verified::Opened;
 use crate::worker::{Sequence, Worker};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::rc::Rc;
 
 /// What a request does next.
 #[derive(Debug)]
@@ -31,8 +34,21 @@ pub enum Request<'a> {
 pub struct Waiting {
     began: Sequence,
     presented: bool,
-    session: Session,
-    age: KeyAge,
+    opened: Rc<Opened>,
+}
+
+/// What counts of a request's headers.
+struct Received<'a> {
+    path: &'a [u8],
+    cookies: Vec<&'a [u8]>,
+    /// Which of the internal headers the client sent.
+    internal: [bool; 3],
+}
+
+impl<'a> Request<'a> {
+    fn proceed((exchange, edits): (Exchange, Vec<Edit<'a>>)) -> Self {
+        Self::Proceed(exchange, edits)
+    }
 }
 
 impl Affinity {
@@ -46,21 +62,35 @@ impl Affinity {
     ) -> Request<'_> {
         let began = worker.step();
         let (Some(headers), Some(now)) = (headers, inputs.now()) else { return self.proceed_unread(began) };
-        let path = headers.values(":path").next().unwrap_or(b"/");
-        if !cookie::path_matches(&self.config.cookie.path, path) {
+        let received = self.receive(headers);
+        if !cookie::path_matches(&self.config.cookie.path, received.path) {
             let (presented, standing) = self.carried(now, inputs).unwrap_or((false, Standing::Elsewhere));
-            return self.proceed(began, headers, presented, standing, inputs);
+            return Request::proceed(self.exchange(began, &received, presented, standing, inputs));
         }
-        match self.newest(worker, headers, now) {
+        match self.newest(worker, &received, now, inputs) {
             (presented, None) => {
                 let (before, standing) = self.carried(now, inputs).unwrap_or_else(|| (false, fresh(worker, inputs)));
-                self.proceed(began, headers, presented || before, standing, inputs)
+                Request::proceed(self.exchange(began, &received, presented || before, standing, inputs))
             }
-            (presented, Some((session, age))) => {
-                let waiting = Waiting { began, presented, session, age };
-                self.find(waiting, stream, worker, headers, inputs)
+            (presented, Some(opened)) => {
+                let waiting = Waiting { began, presented, opened };
+                self.find(waiting, stream, worker, &received, inputs)
             }
         }
+    }
+
+    /// Reads the headers, once.
+    fn receive<'a>(&self, headers: &'a Headers) -> Received<'a> {
+        let mut received = Received { path: b"/", cookies: Vec::new(), internal: [false; 3] };
+        let [host, action, session] = self.internal_headers().map(str::as_bytes);
+        headers.select([b":path", b"cookie", host, action, session], |which, value| match which {
+            0 => received.path = value,
+            1 => received.cookies.push(value),
+            2 => received.internal[0] = true,
+            3 => received.internal[1] = true,
+            _ => received.internal[2] = true,
+        });
+        received
     }
 
     /// Asks what is known of the session, where there is a store to know it.
@@ -69,21 +99,21 @@ impl Affinity {
         waiting: Waiting,
         stream: StreamId,
         worker: &mut Worker,
-        headers: &Headers,
+        received: &Received<'_>,
         inputs: &dyn Inputs,
     ) -> Request<'_> {
         let Some(store) = &mut worker.store else {
-            let Waiting { began, presented, session, age } = waiting;
-            let standing = Standing::Resumed(Resumed { session, age, behind: None });
-            return self.proceed(began, headers, presented, standing, inputs);
+            let Waiting { began, presented, opened } = waiting;
+            let standing = Standing::Resumed(Resumed { opened, behind: None });
+            return Request::proceed(self.exchange(began, received, presented, standing, inputs));
         };
         let found = match inputs.monotonic() {
-            Some(now) => store.find(&waiting.session, stream, now, &mut worker.counts),
+            Some(now) => store.find(&waiting.opened.session, stream, now, &mut worker.counts),
             // Without a clock nothing can be believed for a while.
             None => Some(Found::Failed),
         };
         match found {
-            Some(found) => self.on_found(waiting, found, worker, Some(headers), inputs),
+            Some(found) => self.go_on(waiting, found, worker, received, inputs),
             None => Request::Wait(Box::new(waiting)),
         }
     }
@@ -97,27 +127,44 @@ impl Affinity {
         headers: Option<&Headers>,
         inputs: &dyn Inputs,
     ) -> Request<'_> {
-        let Waiting { began, presented, mut session, age } = waiting;
-        let Some(headers) = headers else { return self.proceed_unread(began) };
-        let trusted = |session| Standing::Resumed(Resumed { session, age, behind: None });
+        match headers {
+            Some(headers) => self.go_on(waiting, found, worker, &self.receive(headers), inputs),
+            None => self.proceed_unread(waiting.began),
+        }
+    }
+
+    fn go_on(
+        &self,
+        waiting: Waiting,
+        found: Found,
+        worker: &mut Worker,
+        received: &Received<'_>,
+        inputs: &dyn Inputs,
+    ) -> Request<'_> {
+        let Waiting { began, presented, opened } = waiting;
+        let session = &opened.session;
+        let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
         let rules = self.config.store.as_ref();
         let standing = match found {
             Found::Session(ref record) if record.generation >= session.generation => {
                 let differs = record.generation != session.generation || !record.pins.agrees_with(&session.pins);
                 let behind = Some(session.generation).filter(|_| differs);
-                if differs {
-                    (session.generation, session.pins) = (record.generation, record.pins.clone());
-                }
-                Standing::Resumed(Resumed { session, age, behind })
+                let opened = if differs {
+                    let (generation, pins) = (record.generation, record.pins.clone());
+                    Rc::new(Opened::new(Session { generation, pins, ..*session }, opened.age))
+                } else {
+                    opened
+                };
+                Standing::Resumed(Resumed { opened, behind })
             }
             // The store has yet to hear of the last change.
             Found::Session(_) => {
-                fill(&session, worker, inputs);
-                trusted(session)
+                fill(session, worker, inputs);
+                trusted(opened)
             }
             Found::Missing if rules.is_some_and(|rules| rules.on_missing == OnMissing::TrustCookie) => {
-                fill(&session, worker, inputs);
-                trusted(session)
+                fill(session, worker, inputs);
+                trusted(opened)
             }
             Found::Missing | Found::Revoked => {
                 worker.count(Counter::Refused(Refusal::Revoked));
@@ -126,20 +173,20 @@ impl Affinity {
             Found::Unreadable | Found::Failed => match rules.map_or(OnError::TrustCookie, |rules| rules.on_error) {
                 OnError::TrustCookie => {
                     if found == Found::Unreadable {
-                        fill(&session, worker, inputs);
+                        fill(session, worker, inputs);
                     }
-                    trusted(session)
+                    trusted(opened)
                 }
-                OnError::Rebalance => Standing::Unconfirmed(session),
+                OnError::Rebalance => Standing::Unconfirmed(opened),
                 OnError::Fail => {
                     let store = worker.store.as_ref();
                     let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
-                    let (exchange, edits) = self.exchange(began, headers, presented, Standing::Unknown, inputs);
+                    let (exchange, edits) = self.exchange(began, received, presented, Standing::Unknown, inputs);
                     return Request::Refuse(wait.unwrap_or(1), exchange, edits);
                 }
             },
         };
-        self.proceed(began, headers, presented, standing, inputs)
+        Request::proceed(self.exchange(began, received, presented, standing, inputs))
     }
 
     /// Sends a request on its way of which nothing is known: whatever the client may have sent under our names goes.
@@ -149,60 +196,53 @@ impl Affinity {
         Request::Proceed(exchange, edits)
     }
 
-    /// Sends the request on its way.
-    fn proceed(
-        &self,
-        began: Sequence,
-        headers: &Headers,
-        presented: bool,
-        standing: Standing,
-        inputs: &dyn Inputs,
-    ) -> Request<'_> {
-        let (exchange, edits) = self.exchange(began, headers, presented, standing, inputs);
-        Request::Proceed(exchange, edits)
-    }
-
     /// What is kept of a request for its response, and how it is edited.
     fn exchange(
         &self,
         began: Sequence,
-        headers: &Headers,
+        received: &Received<'_>,
         presented: bool,
         standing: Standing,
         inputs: &dyn Inputs,
     ) -> (Exchange, Vec<Edit<'_>>) {
         let asked = match &standing {
-            Standing::Resumed(Resumed { session, .. }) => self.ask(session, inputs),
+            Standing::Resumed(Resumed { opened, .. }) => self.ask(&opened.session, inputs),
             Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::Elsewhere => Asked::default(),
         };
         let mut edits = Vec::new();
         if !self.config.cookie.forward {
-            self.take_cookie_out(headers, &mut edits);
+            self.take_cookie_out(&received.cookies, &mut edits);
         }
-        self.set_internal_headers(headers, &standing, &asked, &mut edits);
+        self.set_internal_headers(received, &standing, &asked, &mut edits);
         (Exchange { began, presented, standing, asked }, edits)
     }
 
     /// What an earlier pass of this stream left: whether the cookie was there, and the session.
     fn carried(&self, now: UnixTime, inputs: &dyn Inputs) -> Option<(bool, Standing)> {
         inputs.carried().and_then(|bytes| carried::read(&bytes)).filter(|(_, standing)| match standing {
-            Standing::Resumed(Resumed { session, .. }) | Standing::Unconfirmed(session) => {
-                self.config.session.check(session, now).is_ok()
+            Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
+                self.check(&opened.session, now, inputs).is_ok()
             }
             Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => true,
         })
     }
 
     /// Of the first few cookies of our name, the newest that verifies. The first of several that are equally new.
-    fn newest(&self, worker: &mut Worker, headers: &Headers, now: UnixTime) -> (bool, Option<(Session, KeyAge)>) {
+    fn newest(
+        &self,
+        worker: &mut Worker,
+        received: &Received<'_>,
+        now: UnixTime,
+        inputs: &dyn Inputs,
+    ) -> (bool, Option<Rc<Opened>>) {
         let name = self.config.cookie.set_cookie.name();
         let mut presented = false;
-        let mut newest: Option<(Session, KeyAge)> = None;
-        for value in headers.values("cookie").flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
+        let mut newest: Option<Rc<Opened>> = None;
+        for value in received.cookies.iter().flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
             presented = true;
-            match self.open(value, now) {
+            match self.open(value, now, worker, inputs) {
                 Ok(candidate) => {
-                    if newest.as_ref().is_none_or(|(known, _)| is_newer(&candidate.0, known, now)) {
+                    if newest.as_ref().is_none_or(|known| is_newer(&candidate.session, &known.session, now)) {
                         newest = Some(candidate);
                     }
                 }
@@ -212,10 +252,25 @@ impl Affinity {
         (presented, newest)
     }
 
-    fn open(&self, value: &[u8], now: UnixTime) -> Result<(Session, KeyAge), Refusal> {
-        let (session, age) = token::open(value, &self.config.keyring)?;
-        self.config.session.check(&session, now)?;
-        Ok((session, age))
+    fn open(
+        &self,
+        value: &[u8],
+        now: UnixTime,
+        worker: &mut Worker,
+        inputs: &dyn Inputs,
+    ) -> Result<Rc<Opened>, Refusal> {
+        let opened = worker.tokens.open(value, &self.config.keyring)?;
+        self.check(&opened.session, now, inputs)?;
+        Ok(opened)
+    }
+
+    fn check(&self, session: &Session, now: UnixTime, inputs: &dyn Inputs) -> Result<(), Untimely> {
+        let timeouts = &self.config.session;
+        match timeouts.check(session, now) {
+            // `now` is a little old, and the session may have begun since, at another worker or proxy.
+            Err(Untimely::Future) => timeouts.check(session, inputs.now_exactly().unwrap_or(now)),
+            checked => checked,
+        }
     }
 
     /// The host to ask for. The cluster is looked up only where the answer depends on it: with several pins, or where a
@@ -236,28 +291,29 @@ impl Affinity {
         }
     }
 
-    fn take_cookie_out(&self, headers: &Headers, edits: &mut Vec<Edit<'_>>) {
-        let cookies: Vec<&[u8]> = headers.values("cookie").collect();
+    fn take_cookie_out(&self, cookies: &[&[u8]], edits: &mut Vec<Edit<'_>>) {
         let name = self.config.cookie.set_cookie.name();
-        let without: Vec<Without> = cookies.iter().map(|line| cookie::without(line, name)).collect();
-        if without.iter().all(|line| *line == Without::Untouched) {
+        let mut left: Vec<Cow<'_, [u8]>> = Vec::with_capacity(cookies.len());
+        let mut touched = false;
+        for line in cookies {
+            match cookie::without(line, name) {
+                Without::Untouched => left.push(Cow::Borrowed(line)),
+                Without::Rest(rest) => {
+                    touched = true;
+                    left.push(Cow::Owned(rest));
+                }
+                Without::Nothing => touched = true,
+            }
+        }
+        if !touched {
             return;
         }
-        let mut left: Vec<Vec<u8>> = cookies
-            .iter()
-            .zip(without)
-            .filter_map(|(line, without)| match without {
-                Without::Untouched => Some(line.to_vec()),
-                Without::Rest(rest) => Some(rest),
-                Without::Nothing => None,
-            })
-            .collect();
         // Setting a header leaves one line of it, so several lines are removed and added again.
         match (left.pop(), left.is_empty()) {
-            (Some(only), true) => edits.push(Edit::Set("cookie", only)),
+            (Some(only), true) => edits.push(Edit::Set("cookie", only.into_owned())),
             (last, _) => {
                 edits.push(Edit::Remove("cookie"));
-                edits.extend(left.into_iter().chain(last).map(|line| Edit::Add("cookie", line)));
+                edits.extend(left.into_iter().chain(last).map(|line| Edit::Add("cookie", line.into_owned())));
             }
         }
     }
@@ -266,25 +322,33 @@ impl Affinity {
     /// would make Envoy match routes again.
     fn set_internal_headers<'a>(
         &'a self,
-        headers: &Headers,
+        received: &Received<'_>,
         standing: &Standing,
         asked: &Asked,
         edits: &mut Vec<Edit<'a>>,
     ) {
+        let id_value = |id: SessionId| id.to_text().into_bytes();
         let id = match standing {
-            Standing::Resumed(Resumed { session, .. }) => Some(session.id),
-            Standing::Fresh(id) => Some(*id),
+            _ if !self.config.app.session_header.enabled => None,
+            Standing::Resumed(Resumed { opened, .. }) => Some(once(&opened.id_header, || id_value(opened.session.id))),
+            Standing::Fresh(id) => Some(id_value(*id)),
             // The application must not take it for a session that goes on.
             Standing::Unconfirmed(_) => None,
             Standing::Unknown | Standing::Elsewhere => None,
         };
-        let host = asked.host.as_ref().map(|host| self.override_value(host));
-        let id = id.filter(|_| self.config.app.session_header.enabled).map(|id| id.to_text().into_bytes());
-        let [host_header, action_header, session_header] = self.internal_headers();
-        for (name, value) in [(host_header, host), (session_header, id), (action_header, None)] {
+        let host = asked.host.as_ref().map(|host| {
+            let value = || self.override_value(host);
+            // Where the cluster does not matter, it is the same for every request of the token.
+            if let (Standing::Resumed(Resumed { opened, .. }), None) = (standing, asked.cluster) {
+                once(&opened.host_header, value)
+            } else {
+                value()
+            }
+        });
+        for ((name, sent), value) in self.internal_headers().into_iter().zip(received.internal).zip([host, None, id]) {
             match value {
                 Some(value) => edits.push(Edit::Set(name, value)),
-                None if headers.values(name).next().is_some() => edits.push(Edit::Remove(name)),
+                None if sent => edits.push(Edit::Remove(name)),
                 None => {}
             }
         }
@@ -298,6 +362,16 @@ impl Affinity {
             Via::OverrideHost => host.into_bytes(),
         }
     }
+}
+
+/// A value that is made once.
+fn once(cell: &OnceCell<Vec<u8>>, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    cell.get().cloned().unwrap_or_else(|| {
+        let value = make();
+        // It was empty.
+        let _ = cell.set(value.clone());
+        value
+    })
 }
 
 /// The standing of a request that has no session yet.

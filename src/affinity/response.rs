@@ -193,14 +193,16 @@ impl Affinity {
         if bridge || self.config.upstream.via == Via::OverrideHost {
             edits.push(Edit::Remove(host_header));
         }
-        let spoken = inputs.response_header(action_header).is_some();
+        // What is switched off is the application's affair, and costs nothing.
+        let spoken = self.config.app.action_header.enabled && inputs.response_header(action_header).is_some();
         if spoken {
             edits.push(Edit::Remove(action_header));
         }
-        // An upstream that echoes what it got must not tell the client its session id. Absent, this costs next to nothing.
-        edits.push(Edit::Remove(session_header));
-        let heeded = spoken && self.config.app.action_header.enabled;
-        let headers = if heeded { inputs.response_headers() } else { None };
+        // An upstream that echoes what it got must not tell the client its session id.
+        if self.config.app.session_header.enabled {
+            edits.push(Edit::Remove(session_header));
+        }
+        let headers = if spoken { inputs.response_headers() } else { None };
         let action = headers.and_then(|headers| Action::read(headers.values(action_header), worker));
         Heard { bridge, action }
     }
@@ -220,19 +222,20 @@ impl Affinity {
                 Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep),
                 Origin::Upstream => self.create(id, heard, now, worker, inputs),
             },
-            Standing::Unconfirmed(session) => match (heard.action, origin(inputs)) {
+            Standing::Unconfirmed(opened) => match (heard.action, origin(inputs)) {
                 // A login gets a new id whatever may have become of the old one.
                 (Some(Action::Rotate), Origin::Upstream) => {
                     let pins = serving(worker, inputs).map(|(cluster, host)| Pin { cluster, host });
                     let pins = Pins::from_vec(pins.into_iter().collect()).unwrap_or_default();
-                    rotate(Session { renewed: now, pins, ..session }, worker, inputs)
+                    rotate(Session { renewed: now, pins, ..opened.session.clone() }, worker, inputs)
                 }
                 _ => (Outcome::Failed, Change::Keep),
             },
-            Standing::Resumed(Resumed { session, age, behind }) => {
+            Standing::Resumed(Resumed { opened, behind }) => {
+                let session = &opened.session;
                 let elsewhere = self.served_elsewhere(heard, &exchange.asked, inputs);
-                let renewal = self.config.session.renewal_due(&session, now);
-                let due = match (age, renewal, behind) {
+                let renewal = self.config.session.renewal_due(session, now);
+                let due = match (opened.age, renewal, behind) {
                     (KeyAge::Older, _, _) => Some((Outcome::Rekeyed, Telling::Write)),
                     (KeyAge::Current, true, _) => Some((Outcome::Renewed, Telling::Touch)),
                     (KeyAge::Current, false, Some(_)) => Some((Outcome::Adopted, Telling::Touch)),
@@ -244,7 +247,7 @@ impl Affinity {
                 let origin = origin(inputs);
                 let monotonic = inputs.monotonic().unwrap_or_default();
                 // A request that is under way is no idleness, but nothing lasts beyond the absolute end.
-                let ended_meanwhile = self.config.session.end(&session).is_some_and(|end| now >= end);
+                let ended_meanwhile = self.config.session.end(session).is_some_and(|end| now >= end);
                 if origin != Origin::Upstream || ended_meanwhile {
                     return (Outcome::Untouched, Change::Keep);
                 }
@@ -259,7 +262,7 @@ impl Affinity {
                     Freshness::Stale | Freshness::Told => None,
                     Freshness::Current => due.filter(|_| !on_its_way),
                 };
-                let mut session = Session { renewed: now, ..session };
+                let mut session = Session { renewed: now, ..session.clone() };
                 if let Some(cluster) = exchange.asked.cluster {
                     session.pins.touch(cluster);
                 }
@@ -434,9 +437,9 @@ fn end(exchange: &Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcom
         return (Outcome::Untouched, Change::Keep);
     }
     let session = match &exchange.standing {
-        Standing::Resumed(Resumed { session, .. }) | Standing::Unconfirmed(session) => {
-            worker.over(session.id, inputs.monotonic().unwrap_or_default());
-            Some(session.clone())
+        Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
+            worker.over(opened.session.id, inputs.monotonic().unwrap_or_default());
+            Some(opened.session.clone())
         }
         Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => None,
     };

@@ -9,6 +9,7 @@ mod store;
 use super::*;
 use crate::config::Config;
 use crate::metrics::{Counter, Fault, Outcome};
+use crate::session::Session;
 use crate::store_client::StreamId;
 use crate::token::{self, Refusal};
 use crate::worker::Worker;
@@ -27,6 +28,8 @@ const VIA_UPSTREAM: &str = "via_upstream";
 /// What the proxy knows, to be set by a test.
 struct Proxy {
     now: Option<UnixTime>,
+    /// So many seconds ago the clock was read.
+    tick_ago: u64,
     cluster: Option<&'static str>,
     served: Option<String>,
     code_details: &'static str,
@@ -43,6 +46,7 @@ impl Default for Proxy {
     fn default() -> Self {
         Self {
             now: Some(T0),
+            tick_ago: 0,
             cluster: Some("app"),
             served: Some(A.into()),
             code_details: VIA_UPSTREAM,
@@ -70,6 +74,9 @@ impl Proxy {
 
 impl Inputs for Proxy {
     fn now(&self) -> Option<UnixTime> {
+        self.now.map(|now| UnixTime(now.0.saturating_sub(self.tick_ago)))
+    }
+    fn now_exactly(&self) -> Option<UnixTime> {
         self.now
     }
     fn monotonic(&self) -> Option<Monotonic> {
@@ -218,7 +225,7 @@ impl Scene {
     }
 
     fn pin(&self, cluster: &str) -> Option<String> {
-        self.session().pins.host_in(ClusterId::of(cluster.as_bytes())).map(ToString::to_string)
+        self.session().pins.host_in(ClusterId::of(cluster.as_bytes())).map(HostAddr::to_text)
     }
 
     /// The one outcome since last time.

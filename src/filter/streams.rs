@@ -26,13 +26,10 @@ impl Streams {
         self.0.get_mut(at).map(|(_, stream)| &mut **stream)
     }
 
-    pub fn remove(&mut self, id: StreamId) {
+    pub fn remove(&mut self, id: StreamId) -> Option<Stream> {
         // That it is within bounds is said again, so that the compiler leaves the panic out.
-        if let Ok(at) = self.place(id)
-            && at < self.0.len()
-        {
-            self.0.remove(at);
-        }
+        let at = self.place(id).ok().filter(|at| *at < self.0.len())?;
+        Some(*self.0.remove(at).1)
     }
 }
 

@@ -231,10 +231,11 @@ impl Host for FakeHost {
         Ok(Monotonic(self.host_call(Call::Clock)?.monotonic))
     }
 
-    /// Distinct bytes each time; not random at all.
+    /// Distinct bytes each time, and spread as random ones would be; not random at all.
     fn random(&self, buffer: &mut [u8]) -> Result<(), Status> {
         let mut state = self.host_call(Call::Random)?;
-        let bytes = state.randomness.len().saturating_add(1).to_le_bytes();
+        let number = u64::try_from(state.randomness.len()).unwrap_or_default().wrapping_add(1);
+        let bytes = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
         buffer.iter_mut().zip(bytes.iter().cycle()).for_each(|(to, from)| *to = *from);
         state.randomness.push(buffer.to_vec());
         Ok(())

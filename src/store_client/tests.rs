@@ -161,7 +161,7 @@ fn status(status: u16, body: &str) -> Answer {
 
 fn hosts(found: &Found) -> String {
     let Found::Session(record) = found else { panic!("{found:?}") };
-    record.pins.iter().map(|pin| pin.host.to_string()).collect()
+    record.pins.iter().map(|pin| pin.host.to_text()).collect()
 }
 
 fn key() -> StoreKey {
@@ -173,7 +173,7 @@ fn stored(store: &Model) -> (u32, String) {
     let value = store.value(&key()).expect("a value");
     match value::open(value.as_bytes(), &key(), &config("").keyring) {
         Some((Stored::Session { generation, pins }, _)) => {
-            (generation, pins.iter().map(|pin| pin.host.to_string()).collect())
+            (generation, pins.iter().map(|pin| pin.host.to_text()).collect())
         }
         other => panic!("{other:?}"),
     }

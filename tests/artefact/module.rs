@@ -1,7 +1,8 @@
 //! A WebAssembly module, as far as it matters who calls whom, and what traps.
 
+use crate::built::Built;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use wasmparser::{DataKind, ElementItems, ExternalKind, KnownCustom, Name, Operator, Parser, Payload, TypeRef};
+use wasmparser::{DataKind, ElementItems, ExternalKind, Operator, Parser, Payload, TypeRef};
 
 /// An index into the functions of a module, imports first.
 pub type Id = usize;
@@ -49,9 +50,8 @@ pub struct Module {
 }
 
 impl Module {
-    /// `names` has a line `number:name` for each function, where the module itself has no names. `ends` are the names of functions
-    /// that never return.
-    pub fn read(bytes: &[u8], names: &str, ends: impl Fn(&str) -> bool) -> Self {
+    /// `ends` are the names of functions that never return.
+    pub fn read(built: &Built, ends: impl Fn(&str) -> bool) -> Self {
         let mut module = Self {
             functions: Vec::new(),
             imports: 0,
@@ -62,7 +62,7 @@ impl Module {
         let mut types = Vec::new();
         let mut table = Vec::new();
         let mut bodies = Vec::new();
-        for payload in Parser::new(0).parse_all(bytes) {
+        for payload in Parser::new(0).parse_all(&built.bytes) {
             match payload.expect("a valid module") {
                 Payload::ImportSection(imports) => {
                     for import in imports {
@@ -113,24 +113,13 @@ impl Module {
                     let operators = body.get_operators_reader().expect("a body").into_iter();
                     bodies.push(operators.map(|operator| operator.expect("an operator")).collect::<Vec<_>>());
                 }
-                Payload::CustomSection(section) => {
-                    if let KnownCustom::Name(names) = section.as_known() {
-                        for names in names {
-                            if let Name::Function(names) = names.expect("names") {
-                                names
-                                    .into_iter()
-                                    .map(|name| name.expect("a name"))
-                                    .for_each(|name| module.set_name(name.index as Id, name.name));
-                            }
-                        }
-                    }
-                }
                 _ => {}
             }
         }
-        for line in names.lines() {
-            let (id, name) = line.split_once(':').expect("a number and a name");
-            module.set_name(id.parse().expect("a number"), name);
+        for (id, name) in &built.names {
+            if *id as Id >= module.imports {
+                module.functions[*id as Id].name = name.clone();
+            }
         }
         let ends: BTreeSet<Id> = (0..module.functions.len()).filter(|id| ends(module.name(*id))).collect();
         for (function, body) in module.functions.iter_mut().skip(module.imports).zip(&bodies) {
@@ -140,12 +129,6 @@ impl Module {
             module.targets.entry(types[id]).or_default().insert(id);
         }
         module
-    }
-
-    fn set_name(&mut self, id: Id, mangled: &str) {
-        if id >= self.imports {
-            self.functions[id].name = format!("{:#}", rustc_demangle::demangle(mangled));
-        }
     }
 
     /// The source file and line that a constant points to, if it is the `core::panic::Location` of a panic.

@@ -130,7 +130,7 @@ fn a_host_with_an_ipv6_address_is_kept() {
         assert_eq!(browser.get(&mut world, "/").host(), home);
     }
     let pins = browser.cookie().map(crate::shared::tokens::session).expect("a session").pins;
-    assert!(pins.iter().all(|pin| pin.host.to_string().starts_with("[::1]:")));
+    assert!(pins.iter().all(|pin| pin.host.to_text().starts_with("[::1]:")));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn nothing_that_a_client_or_an_upstream_sends_is_in_the_plugin_s_log_even_at_the
         (log.matches("proxy_on_response_headers").count() >= 7).then_some(log)
     });
     let session = crate::shared::tokens::session(&token);
-    let host = session.pins.iter().next().expect("a pin").host.to_string();
+    let host = session.pins.iter().next().expect("a pin").host.to_text();
     for secret in [marker, &token, &session.id.to_text(), &host] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }

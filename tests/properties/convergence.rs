@@ -374,7 +374,7 @@ impl Fleet {
 
 /// The hosts of these pins.
 fn hosts(pins: &Pins) -> Vec<String> {
-    pins.iter().map(|pin| pin.host.to_string()).collect()
+    pins.iter().map(|pin| pin.host.to_text()).collect()
 }
 proptest! {
     #[test]

@@ -182,12 +182,15 @@ impl World {
         self.proxy.host.state().now.0
     }
 
-    fn set_clock(&self, step: i64) {
-        let mut state = self.proxy.host.state();
-        state.now = UnixTime(state.now.0.saturating_add_signed(step));
+    fn set_clock(&mut self, step: i64) {
+        {
+            let mut state = self.proxy.host.state();
+            state.now = UnixTime(state.now.0.saturating_add_signed(step));
+        }
+        (0..self.rules.len()).for_each(|at| self.proxy.tick(root(at)));
     }
 
-    fn pass(&self, seconds: u32) {
+    fn pass(&mut self, seconds: u32) {
         self.set_clock(seconds.into());
         self.proxy.host.state().monotonic += Duration::from_secs(seconds.into());
     }
@@ -234,7 +237,7 @@ impl World {
             self.set_clock(step);
             alive = alive && cookie.as_ref().is_some_and(|cookie| self.is_alive(cookie, &rules));
             self.proxy.host.enter(id.into());
-            self.proxy.contexts.on_done(id.into());
+            self.proxy.contexts.on_delete(id.into());
             self.proxy.contexts.on_stream_create(id, root(at));
             action = self.proxy.contexts.on_request_headers(id);
             self.talk(visit.store_fails);

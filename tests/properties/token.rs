@@ -105,7 +105,7 @@ fn unpacked() -> impl Strategy<Value = Vec<u8>> {
     (session(), host()).prop_map(|(session, host)| {
         let token = seal(&Session { pins: Pins::default(), ..session }, &usual(), &Protection::Signed);
         let mut payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(2).expect("a body")).expect("base64url");
-        let host = host.to_string();
+        let host = host.to_text();
         *payload.last_mut().expect("the number of pins") = 1;
         payload.extend_from_slice(&[7; 8]);
         payload.extend_from_slice(&[0, u8::try_from(host.len()).expect("at most 128")]);

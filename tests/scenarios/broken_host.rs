@@ -72,6 +72,7 @@ fn what_fails_is_counted() {
     for call in [Call::Headers, Call::Header, Call::EditHeader, Call::Clock, Call::Random] {
         let mut world = FakeWorld::start(Setup::with(json!({})));
         world.host.break_call(call, 10);
+        world.pass(1);
         Browser::default().get(&mut world, "/");
         world.host.break_call(call, 0);
         assert!(world.counter("mooring_faults.kind=proxy_call") >= 1, "{call:?}");
@@ -129,7 +130,6 @@ fn a_root_without_a_config_lets_requests_pass() {
     assert_eq!(contexts.on_request_headers(STREAM), Action::Continue);
     assert_eq!(contexts.on_response_headers(STREAM), Action::Continue);
     contexts.on_trailers(STREAM, Map::ResponseTrailers);
-    contexts.on_done(STREAM.into());
     contexts.on_delete(STREAM.into());
     contexts.on_tick(ROOT);
     assert_eq!(host.state().calls, 0);
@@ -150,7 +150,6 @@ fn callbacks_of_contexts_that_were_never_made_do_nothing() {
         contexts.on_trailers(stream, Map::RequestTrailers);
         contexts.on_tick(stream.into());
         contexts.on_call_response(stream.into(), CallId(1), 1, 1);
-        contexts.on_done(stream.into());
         contexts.on_delete(stream.into());
     }
     assert_eq!(host.state().calls, configuring);
@@ -178,7 +177,7 @@ fn what_was_counted_last_is_handed_over_when_the_root_ends() {
     contexts.on_request_headers(STREAM);
     contexts.on_response_headers(STREAM);
     assert_eq!(host.state().counters.get("mooring_sessions.outcome=untouched"), None);
-    contexts.on_done(ROOT);
+    contexts.on_delete(ROOT);
     assert_eq!(host.state().counters.get("mooring_sessions.outcome=untouched"), Some(&1));
 }
 
@@ -191,7 +190,7 @@ fn a_stream_that_ends_without_a_response_leaves_its_session_for_the_next_pass() 
     };
     contexts.on_stream_create(STREAM, ROOT);
     contexts.on_request_headers(STREAM);
-    contexts.on_done(STREAM.into());
+    contexts.on_delete(STREAM.into());
     let told = id(&host);
     contexts.on_stream_create(STREAM, ROOT);
     contexts.on_request_headers(STREAM);

@@ -195,7 +195,6 @@ impl World for FakeWorld {
             self.host.break_call(Call::EditHeader, 0);
         }
         assert_eq!(self.contexts.on_response_headers(id), Action::Continue);
-        self.contexts.on_done(id.into());
         self.contexts.on_delete(id.into());
         let stream = self.host.state().streams.remove(&id.into()).expect("the stream");
 
@@ -218,9 +217,12 @@ impl World for FakeWorld {
     }
 
     fn pass(&mut self, seconds: u64) {
-        let mut state = self.host.state();
-        state.now = UnixTime(state.now.0 + seconds);
-        state.monotonic += Duration::from_secs(seconds);
+        {
+            let mut state = self.host.state();
+            state.now = UnixTime(state.now.0 + seconds);
+            state.monotonic += Duration::from_secs(seconds);
+        }
+        self.tick();
     }
 
     fn reconfigure(&mut self, plugin: Value) {

@@ -4,7 +4,6 @@
 
 mod broken_host;
 mod fake;
-mod host_calls;
 mod proxy;
 mod security;
 #[path = "../shared/mod.rs"]

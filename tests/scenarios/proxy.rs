@@ -65,7 +65,6 @@ impl Proxy {
 
     pub fn end(&mut self, id: StreamId) {
         self.host.enter(id.into());
-        self.contexts.on_done(id.into());
         self.contexts.on_delete(id.into());
         self.host.state().streams.remove(&id.into());
         self.host.state().gone.insert(id.into());

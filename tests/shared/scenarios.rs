@@ -134,7 +134,7 @@ pub fn the_upstream_s_address_cannot_be_read_from_the_cookie<W: World>() {
     let mut browser = Browser::default();
     browser.get(&mut world, "/");
     let token = browser.cookie().expect("a cookie").to_owned();
-    let pin = tokens::session(&token).pins.iter().next().expect("a pin").host.to_string();
+    let pin = tokens::session(&token).pins.iter().next().expect("a pin").host.to_text();
     let port: u16 = pin.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let packed = [&[127, 0, 0, 1][..], &port.to_be_bytes()].concat();
     let body = token.split('.').nth(2).expect("a body");
@@ -343,7 +343,7 @@ pub fn a_client_cannot_speak_for_the_filter<W: World>() {
     let mut browser = Browser::default();
     let first = browser.get(&mut world, "/");
     let pinned = browser.cookie().map(tokens::session).expect("a session").pins;
-    let address = pinned.iter().next().expect("a pin").host.to_string();
+    let address = pinned.iter().next().expect("a pin").host.to_text();
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &address);
     let mut hosts = BTreeSet::new();
     for _ in 0..12 {

@@ -96,7 +96,7 @@ impl Run {
                     panic!("what is written can be read: {opened:?}")
                 };
                 let hosts = self.hosts.entry(session).or_default();
-                hosts.extend(pins.iter().map(|pin| pin.host.to_string()));
+                hosts.extend(pins.iter().map(|pin| pin.host.to_text()));
             }
             Wish::Touch(ttl) | Wish::Revoke(ttl) => assert!(*ttl >= MARGIN),
         }

@@ -22,8 +22,7 @@ fn what_a_client_sends_under_internal_names_never_counts() {
 
     let mut off = Scene::new(r#""app":{"action_header":null,"session_header":null}"#);
     let (_, edits) = off.request_with(&spoofed);
-    let removed = ["x-mooring-host", "x-mooring-session", "x-mooring-action"].map(Edit::Remove);
-    assert_eq!(edits, removed, "switched off, they are removed all the same");
+    assert_eq!(edits, off.affinity.internal_headers().map(Edit::Remove), "switched off, they are removed all the same");
 }
 
 #[test]
@@ -95,6 +94,19 @@ fn a_refused_token_is_counted_and_replaced() {
     scene.proxy.now = Some(UnixTime(T0.0 - 61));
     scene.request();
     assert!(scene.counted(Counter::Refused(Refusal::Future)));
+}
+
+#[test]
+fn a_session_that_began_since_the_clock_was_read_is_not_of_the_future() {
+    let mut scene = Scene::resumed(r#""session":{"clock_skew":"0s"}"#);
+    scene.proxy.tick_ago = 1;
+    let (exchange, edits) = scene.request();
+    assert_eq!(asked(&edits), Some(A.into()));
+    scene.proxy.carried = scene.affinity.carry(&exchange);
+    scene.cookie = None;
+    assert_eq!(asked(&scene.request().1), Some(A.into()), "nor after an internal redirect");
+    scene.proxy.now = Some(UnixTime(T0.0 - 1));
+    assert_eq!(asked(&scene.request().1), None);
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn survives(protocol: &'static str) {
     let requests = usize::try_from(number("MOORING_HOSTILE_REQUESTS").unwrap_or(100_000) / 25).expect("a number");
     let mut rng = Rng::with_seed(seed);
     let store = Store::start();
-    let plugin = json!({"store": {"protocol": protocol, "timeout": "200ms"}, "cache": {"ttl": "100ms"},
+    let plugin = json!({"store": {"protocol": protocol, "timeout": "200ms"}, "cache": {"ttl": "100ms", "entries": 100},
         "session": {"absolute_timeout": "24h", "idle_timeout": "8h"}});
     let mut fleet = Fleet::adjusted(&store.address, Plan { envoys: 1, ..Plan::new(plugin) }, |bootstrap| {
         over_unchecked_http1(bootstrap);
