@@ -1,7 +1,7 @@
 # What people and CI run. Every target is a script in scripts/, which installs what it needs.
 .DEFAULT_GOAL := help
-steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test validate envoy-test chaos-test
-.PHONY: help wasm run demo test fuzz chaos soak clean $(steps)
+steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test chaos-test
+.PHONY: help wasm run demo test bench bench-scale bench-core fleet fuzz chaos soak clean $(steps)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -26,11 +26,24 @@ store-test: ## run the session store's tests, over real Redis
 wasm-test: ## run the core's unit tests as wasm, in Node
 size: ## hold the plugin against its size budget
 artefact-test: ## look into the built plugin: what in it can trap, and from where that can be reached
+cost-test: ## count what a request costs the built plugin: host calls, and instructions
 validate: ## check the configs in envoy/ with Envoy and Compose
 envoy-test: ## run the black-box tests against a real Envoy
 chaos-test: ## break hosts, Envoys, stores and clocks under load, in small
 $(steps):
 	@scripts/test $@
+
+bench: ## measure whole proxies, ours and others, side by side; writes the table into docs/performance.md
+	@scripts/bench peers
+
+bench-scale: ## measure what more sessions, keys, workers, hosts and routes cost; writes tables into docs/performance.md
+	@scripts/bench scale
+
+bench-core: ## time the core's parts, natively
+	@cargo bench --locked --bench core
+
+fleet: ## simulate 100 proxies with a session store: lookups, hits and renewals by ttl, entries, traffic (OPTIONS: scripts/fleet --help)
+	@scripts/fleet $(OPTIONS)
 
 fuzz: ## fuzz what reads bytes, and the filter as a whole (TIME: so many seconds for each target)
 	@scripts/fuzz
