@@ -65,6 +65,11 @@ impl Client {
         self.connections.get(proxy)?.as_ref().map(|connection| connection.number)
     }
 
+    /// Closes the connection to this proxy.
+    pub fn leave(&mut self, proxy: usize) {
+        self.connections.get_mut(proxy).map(Option::take);
+    }
+
     /// Sends a `GET` to the proxy at `address`, and keeps the cookies of the answer.
     pub async fn get(&mut self, proxy: usize, address: &str, path: &str) -> Result<Answer, Failure> {
         self.get_beside(proxy, address, path, b"").await

@@ -1,7 +1,8 @@
 //! The clock of the Envoys' machine is set.
 
 use super::stage::{Scene, Stage, Storage};
-use crate::rig::Launch;
+use crate::rig::{Launch, eventually};
+use crate::shared::tokens;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -53,9 +54,17 @@ fn the_clock_is_set_forward_and_back() {
     let mut stage = Stage::set(scene, &storage.store.address);
     let (mut known, home) = stage.fleet.browser(0);
     clock.set(STEP);
-    let renewed = known.get(&mut stage.fleet[0], "/");
-    assert_eq!((renewed.host(), renewed.decision()), (home.as_str(), "renewed".into()), "the Envoys go by the clock");
-    let (mut late, _) = stage.fleet.browser(0);
+    eventually("the Envoys to go by the clock", || {
+        let renewed = known.get(&mut stage.fleet[0], "/");
+        assert_eq!(renewed.host(), home);
+        (renewed.decision() == "renewed").then_some(())
+    });
+    let ahead = tokens::now() + STEP as u64 / 2;
+    let mut late = eventually("a session that begins in the future", || {
+        let (late, _) = stage.fleet.browser(0);
+        let session = tokens::session(late.cookie().expect("a cookie"));
+        (session.created.0 > ahead).then_some(late)
+    });
     stage.serve();
     clock.set(0);
     stage.over();
