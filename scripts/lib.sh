@@ -75,3 +75,27 @@ debian_packages() {
     return 1
   }
 }
+
+# replace PAGE MARKER FILE: puts FILE between <!-- MARKER --> and <!-- end of MARKER --> in the page.
+replace() {
+  local new
+  grep -qxF "<!-- $2 -->" "$1" || die "$1 has no place for $2"
+  new=$(mktemp)
+  awk -v begin="<!-- $2 -->" -v end="<!-- end of $2 -->" -v file="$3" '
+    $0 == end { inside = 0 }
+    !inside { print }
+    $0 == begin { inside = 1; while ((getline line < file) > 0) print line }
+  ' "$1" >"$new"
+  cat "$new" >"$1"
+  rm "$new"
+  note "$1 has the new figures"
+}
+
+# measured: what the figures depend on. Call it before the tests: their own load is not meant.
+measured() {
+  local envoy version load
+  envoy=$(scripts/tools envoy)
+  version=$("$envoy" --version | sed -nE 's|.*/([0-9.]+)/.*|\1|p')
+  load=$(uptime | sed -E 's/.*averages?: *//; s/,? .*//')
+  printf '%s, Envoy %s, %s cores, other load %s.\n\n' "$(date -u +%F)" "$version" "$(getconf _NPROCESSORS_ONLN)" "$load"
+}

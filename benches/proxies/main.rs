@@ -1,0 +1,34 @@
+//! Whole proxies under load: what a request costs each of them, of the processor, and how that grows (`make bench`,
+//! `make bench-scale`).
+//! `scripts/bench` runs it and writes what it measured into `docs/performance.md`.
+#![cfg(not(target_family = "wasm"))]
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+/// The processor time that another process took, and where it runs, are Linux's to tell and to set.
+#[cfg(target_os = "linux")]
+mod bench;
+#[allow(dead_code)]
+#[path = "../../tests/envoy/memory.rs"]
+mod memory;
+#[allow(dead_code)]
+#[path = "../../tests/envoy/rig.rs"]
+mod rig;
+#[allow(dead_code)]
+#[path = "../../tests/servers/mod.rs"]
+mod servers;
+#[allow(dead_code, unused_macros)]
+#[path = "../../tests/shared/mod.rs"]
+mod shared;
+#[allow(dead_code)]
+#[path = "../../tests/envoy/upstream.rs"]
+mod upstream;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    bench::run();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    panic!("only Linux tells what processor time another process took: run this there");
+}
