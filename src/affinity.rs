@@ -13,12 +13,14 @@ pub use request::{Request, Waiting};
 pub use response::{Held, Response};
 
 use crate::clock::{Monotonic, UnixTime};
-use crate::config::Config;
+use crate::config::{AccessLog, Config};
+use crate::decision::{Basis, Decision, Outcome};
 use crate::headers::Headers;
+use crate::metrics::Counter;
 use crate::pin::{ClusterId, HostAddr};
 use crate::session::SessionId;
 use crate::verified::Opened;
-use crate::worker::Sequence;
+use crate::worker::{Sequence, Worker};
 use std::rc::Rc;
 
 /// Time, randomness, and what the proxy knows of one request. Asked only when a decision needs it: most answers cost a host call.
@@ -42,13 +44,15 @@ pub trait Inputs {
     fn code_details(&self) -> Option<Vec<u8>>;
     /// The first line of a response header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
+    /// How often the request was sent to an upstream: Envoy's `upstream.request_attempt_count`.
+    fn attempts(&self) -> Option<u64>;
     /// Every response header.
     fn response_headers(&self) -> Option<Headers>;
     /// What an earlier pass of this stream left behind (see [`Affinity::carry`]).
     fn carried(&self) -> Option<Vec<u8>>;
 }
 
-/// A change of a header map. Names are in lower case.
+/// What is done to a stream: a change of a header map, as a rule. Names are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit<'a> {
     /// One line with this value, in place of every line of the name.
@@ -57,6 +61,8 @@ pub enum Edit<'a> {
     Add(&'a str, Vec<u8>),
     /// No line of the name.
     Remove(&'a str),
+    /// What the access log is told (`%FILTER_STATE(wasm.mooring:PLAIN)%`).
+    Log(String),
 }
 
 /// Decides for one configuration.
@@ -69,6 +75,7 @@ pub struct Affinity {
 #[derive(Debug)]
 pub struct Exchange {
     began: Sequence,
+    basis: Basis,
     /// Whether the client sent a cookie of our name, valid or not.
     presented: bool,
     standing: Standing,
@@ -119,6 +126,42 @@ impl Affinity {
     /// Decisions by `config`.
     pub fn new(config: Rc<Config>) -> Self {
         Self { config }
+    }
+
+    /// A request was turned away: it has no response that would say so.
+    pub fn on_refused(&self, exchange: &Exchange, worker: &mut Worker) -> Option<Edit<'_>> {
+        let decision = Decision { outcome: Outcome::Failed, basis: exchange.basis, displaced: None };
+        self.report(decision, worker)
+    }
+
+    /// The proxy answers a request by itself while it waits for the store.
+    pub fn on_answered_while_waiting(&self, worker: &mut Worker) -> Option<Edit<'_>> {
+        self.on_left_while_waiting(worker);
+        self.report_untouched(Basis::Unconfirmed, worker)
+    }
+
+    /// A client does not wait for the store any longer.
+    pub fn on_left_while_waiting(&self, worker: &mut Worker) {
+        worker.count(Counter::Request(Basis::Unconfirmed));
+    }
+
+    /// The proxy answers by itself in place of a response that waits for the store.
+    pub fn on_answered_while_held(&self, held: &Held, worker: &mut Worker) -> Option<Edit<'_>> {
+        self.report_untouched(held.basis(), worker)
+    }
+
+    fn report_untouched(&self, basis: Basis, worker: &mut Worker) -> Option<Edit<'_>> {
+        self.report(Decision { outcome: Outcome::Untouched, basis, displaced: None }, worker)
+    }
+
+    /// Counts what was decided on a request, and tells the access log.
+    fn report(&self, decision: Decision, worker: &mut Worker) -> Option<Edit<'_>> {
+        worker.count(Counter::Session(decision.outcome));
+        if let Some(why) = decision.displaced {
+            worker.count(Counter::Displaced(why));
+        }
+        let logged = self.config.access_log == AccessLog::All || !decision.is_plain();
+        logged.then(|| Edit::Log(decision.line()))
     }
 
     /// What is to be kept for a later pass of a stream that ended before a response came: on an internal redirect Envoy runs

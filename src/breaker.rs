@@ -70,6 +70,15 @@ impl Breaker {
         true
     }
 
+    /// Whether no call would be made now, because calls failed.
+    pub fn is_open(&self, now: Monotonic) -> bool {
+        match self.0 {
+            State::Closed { .. } => false,
+            State::Open { until, .. } => now < until,
+            State::Probing { .. } => true,
+        }
+    }
+
     /// For how long no call will be made, as far as is known.
     pub fn pause(&self, now: Monotonic) -> Duration {
         match self.0 {

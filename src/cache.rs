@@ -40,6 +40,15 @@ pub enum Known {
     Unreadable,
 }
 
+/// What came of something that was learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// What is known of the session now.
+    pub holds: Known,
+    /// Whether another session had to go for it that would have been believed for longer.
+    pub evicted: bool,
+}
+
 /// What a worker knows, and since when.
 #[derive(Debug)]
 pub struct Cache {
@@ -58,20 +67,20 @@ impl Cache {
         self.entry(id, now).map(|(known, _)| known)
     }
 
+    /// How many sessions it holds, in memory that is taken.
+    pub fn count(&self) -> usize {
+        self.entries.count()
+    }
+
     fn entry(&mut self, id: &SessionId, now: Monotonic) -> Option<(&Known, Monotonic)> {
         let ttl = self.ttl;
         let (known, since) = self.entries.used(id)?;
-        let lasts = match known {
-            Known::Session(_) => now.since(*since) < ttl,
-            Known::Revoked => true,
-            Known::Missing | Known::Unreadable => now.since(*since) < ttl.min(BRIEFLY),
-        };
-        lasts.then_some((&*known, *since))
+        lasts(known, *since, ttl, now).then_some((&*known, *since))
     }
 
     /// Takes in what the store said to a call that was sent at `since`. What is newer stays: an end is an end, a later call
     /// knows better, and a higher generation is this worker's own change, which the store has yet to hear of. Returns what holds.
-    pub fn learn(&mut self, id: SessionId, news: Known, since: Monotonic, now: Monotonic) -> Known {
+    pub fn learn(&mut self, id: SessionId, news: Known, since: Monotonic, now: Monotonic) -> Learned {
         let (holds, since) = match (self.entry(&id, now), news) {
             (Some((Known::Revoked, before)), _) => (Known::Revoked, before),
             (Some((Known::Session(own), before)), Known::Session(stored)) if own.generation > stored.generation => {
@@ -84,8 +93,8 @@ impl Cache {
             }
             (_, news) => (news, since),
         };
-        self.entries.put(id, (holds.clone(), since));
-        holds
+        let gone = self.entries.put(id, (holds.clone(), since));
+        Learned { holds, evicted: gone.is_some_and(|(known, since)| lasts(&known, since, self.ttl, now)) }
     }
 
     /// Notes a change that this worker made, and returns the version that it replaces. It says nothing about what others did:
@@ -103,8 +112,18 @@ impl Cache {
             (Known::Revoked, _) => return None,
         };
         let record = Record { generation, pins: pins.clone(), version: version.clone(), age };
-        self.entries.put(id, (Known::Session(record), since));
+        // It was there: nothing has to go.
+        let _ = self.entries.put(id, (Known::Session(record), since));
         version
+    }
+}
+
+/// Whether what was known since then is still believed.
+fn lasts(known: &Known, since: Monotonic, ttl: Duration, now: Monotonic) -> bool {
+    match known {
+        Known::Session(_) => now.since(since) < ttl,
+        Known::Revoked => true,
+        Known::Missing | Known::Unreadable => now.since(since) < ttl.min(BRIEFLY),
     }
 }
 
@@ -146,7 +165,7 @@ mod tests {
         }
         cache.learn(ID, Known::Revoked, at(0), at(0));
         assert_eq!(cache.get(&ID, at(1_000_000)), Some(&Known::Revoked));
-        assert_eq!(cache.learn(ID, session(9), at(0), at(0)), Known::Revoked, "an answer from before the end");
+        assert_eq!(cache.learn(ID, session(9), at(0), at(0)).holds, Known::Revoked, "an answer from before the end");
         assert_eq!(cache.change(ID, 9, &Pins::default(), at(0)), None);
         assert_eq!(cache.get(&ID, at(0)), Some(&Known::Revoked));
     }
@@ -165,9 +184,13 @@ mod tests {
         };
         cache.learn(ID, own(None), at(0), at(0));
         let older = session_with(1, b"\"1\"");
-        assert_eq!(cache.learn(ID, older, at(0), at(0)), own(Some(b"\"1\"")), "with what a compare-and-set needs");
+        assert_eq!(
+            cache.learn(ID, older, at(0), at(0)).holds,
+            own(Some(b"\"1\"")),
+            "with what a compare-and-set needs"
+        );
         let equal = own(Some(b"\"2\""));
-        assert_eq!(cache.learn(ID, equal.clone(), at(0), at(0)), equal);
+        assert_eq!(cache.learn(ID, equal.clone(), at(0), at(0)).holds, equal);
     }
 
     #[test]
@@ -184,10 +207,21 @@ mod tests {
         let mut cache = cache();
         cache.learn(ID, session(1), at(100), at(110));
         for overtaken in [Known::Missing, Known::Unreadable, session(0), session(1)] {
-            assert_eq!(cache.learn(ID, overtaken, at(50), at(120)), session(1));
+            assert_eq!(cache.learn(ID, overtaken, at(50), at(120)).holds, session(1));
         }
         assert_eq!(cache.get(&ID, at(30_099)), Some(&session(1)), "believed as long as before");
-        assert_eq!(cache.learn(ID, Known::Revoked, at(50), at(120)), Known::Revoked);
+        assert_eq!(cache.learn(ID, Known::Revoked, at(50), at(120)).holds, Known::Revoked);
+    }
+
+    #[test]
+    fn what_has_to_go_while_it_is_believed_is_counted() {
+        let evicted = |third_at: u64| {
+            let mut cache = cache();
+            let mut learn =
+                |number, millis| cache.learn(SessionId([number; 16]), session(1), at(millis), at(millis)).evicted;
+            [learn(1, 0), learn(2, 0), learn(3, third_at)]
+        };
+        assert_eq!([29_999, 30_000].map(evicted), [[false, false, true], [false; 3]]);
     }
 
     #[test]

@@ -3,11 +3,15 @@
 //! Depends on the parts that it configures. Environment variables are passed in.
 
 mod cookie;
+#[cfg(feature = "cli")]
+mod description;
 mod duration;
 mod error;
 mod fields;
 mod header_name;
 mod keys;
+#[cfg(feature = "cli")]
+pub mod schema;
 mod store;
 
 pub use cookie::Cookie;
@@ -19,6 +23,7 @@ use crate::json::Json;
 use crate::keyring::{Keyring, MAX_SCOPE};
 use crate::session::Timeouts;
 use fields::{Field, Object, Report};
+use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
 /// Looks up an environment variable of the Wasm VM.
@@ -43,8 +48,19 @@ pub struct Config {
     pub cache: Cache,
     /// How the application speaks with the filter.
     pub app: App,
+    /// Which decisions the access log is told of.
+    pub access_log: AccessLog,
     /// The response header that names the decision.
     pub debug_header: Option<HeaderName>,
+}
+
+/// Which decisions the access log is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// All but those on requests for which nothing was due.
+    Changes,
+    /// All.
+    All,
 }
 
 /// How the host is named to Envoy.
@@ -67,6 +83,12 @@ pub enum Via {
     OverrideHost,
 }
 
+impl Via {
+    /// Its words.
+    pub const WORDS: [(&str, Self); 2] =
+        [("stateful_session", Self::StatefulSession), ("override_host", Self::OverrideHost)];
+}
+
 /// What happens when the pinned host does not serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failover {
@@ -76,6 +98,12 @@ pub enum Failover {
     Temporary,
     /// The bridge is strict: no other host serves.
     None,
+}
+
+impl Failover {
+    /// Its words.
+    pub const WORDS: [(&str, Self); 3] =
+        [("sticky", Self::Sticky), ("temporary", Self::Temporary), ("none", Self::None)];
 }
 
 /// What a worker remembers of sessions that the store knows.
@@ -105,7 +133,8 @@ pub struct AppHeader {
     pub enabled: bool,
 }
 
-const MEMBERS: [&str; 9] = ["keys", "scope", "cookie", "session", "upstream", "store", "cache", "app", "debug_header"];
+const MEMBERS: [&str; 10] =
+    ["keys", "scope", "cookie", "session", "upstream", "store", "cache", "app", "access_log", "debug_header"];
 
 const LONGEST_TIMEOUT: u32 = 400 * 24 * 60 * 60;
 
@@ -141,6 +170,9 @@ fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
     let upstream = read_upstream(&config);
     let cache = read_cache(&config);
     let app = read_app(&config);
+    let access_log = config.read("access_log", AccessLog::Changes, |field| {
+        field.word(&[("changes", AccessLog::Changes), ("all", AccessLog::All)])
+    });
     let debug_header = config.read_nullable("debug_header", None, |field| read_header(&field));
     let store = config.read_nullable("store", None, |field| store::read(&field, environment));
     if let (Some(Some(_)), Some(Timeouts { absolute: None, .. })) = (&store, &session) {
@@ -162,8 +194,17 @@ fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
         store: store?,
         cache: cache?,
         app: app?,
+        access_log: access_log?,
         debug_header: debug_header?,
     })
+}
+
+/// Names a configuration, to tell whether proxies have the same: the first 8 hexadecimal digits of the SHA-256 of its JSON as it was
+/// given. Secrets that come from the environment are not in it.
+pub fn version(json: &[u8]) -> String {
+    let hash = Sha256::digest(json);
+    let digits = hash.iter().take(4).flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn read_scope<'a>(field: &Field<'a>) -> Option<&'a str> {
@@ -184,13 +225,9 @@ fn read_session(config: &Object<'_>) -> Option<Timeouts> {
 
 fn read_upstream(config: &Object<'_>) -> Option<Upstream> {
     let upstream = config.section("upstream", &["via", "header", "failover"])?;
-    let via = upstream.read("via", Via::StatefulSession, |field| {
-        field.word(&[("stateful_session", Via::StatefulSession), ("override_host", Via::OverrideHost)])
-    });
+    let via = upstream.read("via", Via::StatefulSession, |field| field.word(&Via::WORDS));
     let header = upstream.read("header", HeaderName::new("x-mooring-host"), |field| read_header(&field).map(Some));
-    let failover = upstream.read("failover", Failover::Sticky, |field| {
-        field.word(&[("sticky", Failover::Sticky), ("temporary", Failover::Temporary), ("none", Failover::None)])
-    });
+    let failover = upstream.read("failover", Failover::Sticky, |field| field.word(&Failover::WORDS));
     if let (Some(Via::OverrideHost), Some(Failover::None), Some(field)) = (via, failover, upstream.get("failover")) {
         field.error::<()>(
             "none needs a strict bridge, and override_host always falls back; accepted is sticky or temporary, \
@@ -244,6 +281,12 @@ fn check_distinct(
             config.report().error(path, format!("is the header of {other} as well; accepted is a name of its own"));
         }
     }
+}
+
+/// A secret as configs and variables hold it: base64.
+#[cfg(feature = "cli")]
+pub fn secret_text(secret: &[u8]) -> String {
+    crate::base64::standard(secret)
 }
 
 #[cfg(test)]

@@ -1,24 +1,29 @@
 //! The proxy's contexts: callbacks become calls of the core, and what it decides becomes host calls. Decides nothing.
 
+mod stats;
 mod streams;
 
 use crate::affinity::{Affinity, Edit, Exchange, Held, Inputs, Request, Response, Waiting};
 use crate::clock::{Monotonic, UnixTime};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::headers::Headers;
-use crate::host::{ContextId, CounterId, Host, Map, Side, Status};
-use crate::metrics::{Counter, Fault, Outcome};
+use crate::host::{ContextId, Host, Map, Side, Status};
+use crate::metrics::{Counter, Fault};
 use crate::session::SessionId;
 use crate::store::{Answer, MAX_ANSWER};
 use crate::store_client::{CallId, News, StreamId, Wake};
 use crate::text;
 use crate::worker::Worker;
+use stats::Stats;
 use std::cell::Cell;
 use std::rc::Rc;
 use streams::Streams;
 
 /// How often the proxy calls, in milliseconds: to be handed what was counted, and for what is overdue.
 const TICK: u32 = 1000;
+
+/// The filter state that the access log shows as `%FILTER_STATE(wasm.mooring:PLAIN)%`.
+const LOGGED: &str = "mooring";
 
 /// What a callback asks of the proxy (`proxy_action_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ struct Plugin {
     affinity: Affinity,
     carried_name: String,
     worker: Worker,
-    counters: Vec<(Counter, CounterId)>,
+    stats: Stats,
     /// The wall clock as it was read last, by a tick as a rule. `None` where the proxy did not tell.
     clock: Option<UnixTime>,
 }
@@ -89,7 +94,9 @@ impl<H: Host> Contexts<H> {
             Ok(configured) => {
                 let plugin = self.roots.iter_mut().find(|(id, _)| *id == root).map(|(_, plugin)| plugin);
                 plugin.is_some_and(|plugin| {
-                    *plugin = Some(configured);
+                    if let Some(mut before) = plugin.replace(configured) {
+                        before.retire(&self.host);
+                    }
                     true
                 })
             }
@@ -108,14 +115,11 @@ impl<H: Host> Contexts<H> {
         let affinity = Affinity::new(Rc::clone(&config));
         let carried_name = affinity.carried_name();
         self.host.declare_request_property(&carried_name).map_err(|status| failed("declare a property", status))?;
-        let mut counters = Vec::new();
-        for counter in Counter::all() {
-            let id = self.host.define_counter(&counter.name()).map_err(|status| failed("define a counter", status))?;
-            counters.push((counter, id));
-        }
+        let version = config::version(&json);
+        let stats = Stats::define(&self.host, &config, &version).map_err(|status| failed("define a metric", status))?;
         self.host.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
         let clock = self.host.now().ok();
-        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), counters, clock })
+        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), stats, clock })
     }
 
     /// A second has passed: reads the clock, gives up what is overdue, and hands what was counted to the proxy.
@@ -126,23 +130,17 @@ impl<H: Host> Contexts<H> {
         if plugin.clock.is_none() {
             plugin.worker.count(Counter::Fault(Fault::ProxyCall));
         }
-        let mut wakes = Vec::new();
+        let (mut wakes, mut now) = (Vec::new(), Monotonic::default());
         if let Some(store) = &mut plugin.worker.store
-            && let Ok(now) = host.monotonic()
+            && let Ok(read) = host.monotonic()
         {
+            now = read;
             wakes = store.on_tick(now, &mut plugin.worker.counts);
         }
         self.deliver(root, None, wakes);
-        self.hand_over_counts(root);
-    }
-
-    fn hand_over_counts(&mut self, root: ContextId) {
-        let Some(plugin) = configured(&mut self.roots, root) else { return };
-        for (counter, count) in plugin.worker.counts.take() {
-            if let Some((_, id)) = plugin.counters.iter().find(|(known, _)| *known == counter) {
-                // Lost where the proxy refuses: there is nowhere left to count it.
-                let _ = self.host.add_to_counter(*id, count);
-            }
+        if let Some(Plugin { stats, worker, .. }) = configured(&mut self.roots, root) {
+            stats.hand_over(&self.host, &mut worker.counts);
+            stats.tell_gauges(&self.host, worker, now);
         }
     }
 
@@ -152,7 +150,7 @@ impl<H: Host> Contexts<H> {
         let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
         let headers = inputs.known(host.headers(Map::RequestHeaders));
         let request = plugin.affinity.on_request(id, &mut plugin.worker, headers.as_ref(), &inputs);
-        let (phase, went) = inputs.carry_out(request, &mut plugin.worker);
+        let (phase, went) = inputs.carry_out(request, &plugin.affinity, &mut plugin.worker);
         stream.phase = phase;
         inputs.count_faults(&mut plugin.worker);
         let (root, calls) = (stream.root, plugin.worker.store.is_some());
@@ -169,11 +167,7 @@ impl<H: Host> Contexts<H> {
         let exchange = match std::mem::replace(&mut stream.phase, Phase::Over) {
             Phase::Response(exchange) => exchange,
             // The proxy answers by itself, and waits no longer.
-            Phase::Waiting(_) | Phase::Held(_) => {
-                plugin.leave(id);
-                plugin.worker.count(Counter::Session(Outcome::Untouched));
-                return Action::Continue;
-            }
+            phase @ (Phase::Waiting(_) | Phase::Held(_)) => return self.answered_meanwhile(id, &phase),
             Phase::Request | Phase::Over => return Action::Continue,
         };
         let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
@@ -188,6 +182,21 @@ impl<H: Host> Contexts<H> {
         inputs.count_faults(&mut plugin.worker);
         let (root, calls) = (stream.root, plugin.worker.store.is_some());
         if calls { self.deliver(root, Some(id), Vec::new()) } else { Action::Continue }
+    }
+
+    /// The proxy answered a stream by itself that waited for the store.
+    fn answered_meanwhile(&mut self, id: StreamId, phase: &Phase) -> Action {
+        let Some((host, plugin, _)) = self.parts(id) else { return Action::Continue };
+        plugin.leave(id);
+        let edit = match phase {
+            Phase::Waiting(_) => plugin.affinity.on_answered_while_waiting(&mut plugin.worker),
+            Phase::Held(held) => plugin.affinity.on_answered_while_held(held, &mut plugin.worker),
+            Phase::Request | Phase::Response(_) | Phase::Over => None,
+        };
+        let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
+        inputs.apply(Map::ResponseHeaders, edit.into_iter().collect());
+        inputs.count_faults(&mut plugin.worker);
+        Action::Continue
     }
 
     /// The trailers of the request or of the response are there: what is internal is not for either side.
@@ -219,10 +228,7 @@ impl<H: Host> Contexts<H> {
     /// A context is gone: a root, or a stream, which is over or begins anew (an internal redirect). The proxy still knows it.
     pub fn on_delete(&mut self, id: ContextId) {
         if let Some(plugin) = configured(&mut self.roots, id) {
-            if let Some(store) = &mut plugin.worker.store {
-                store.on_done(&mut plugin.worker.counts);
-            }
-            self.hand_over_counts(id);
+            plugin.retire(&self.host);
         }
         self.roots.retain(|(root, _)| *root != id);
         let stream = StreamId(id.0);
@@ -236,7 +242,11 @@ impl<H: Host> Contexts<H> {
                     inputs.count_faults(&mut plugin.worker);
                 }
             }
-            Phase::Waiting(_) | Phase::Held(_) => plugin.leave(stream),
+            Phase::Waiting(_) => {
+                plugin.leave(stream);
+                plugin.affinity.on_left_while_waiting(&mut plugin.worker);
+            }
+            Phase::Held(_) => plugin.leave(stream),
             Phase::Request | Phase::Over => {}
         }
     }
@@ -316,7 +326,7 @@ impl<H: Host> Contexts<H> {
             (Phase::Waiting(waiting), News::Found(found)) => {
                 let headers = inputs.known(host.headers(Map::RequestHeaders));
                 let request = plugin.affinity.on_found(*waiting, found, &mut plugin.worker, headers.as_ref(), &inputs);
-                let (phase, went) = inputs.carry_out(request, &mut plugin.worker);
+                let (phase, went) = inputs.carry_out(request, &plugin.affinity, &mut plugin.worker);
                 stream.phase = phase;
                 (went, Side::Request)
             }
@@ -349,6 +359,16 @@ fn configured(roots: &mut [(ContextId, Option<Plugin>)], root: ContextId) -> Opt
 }
 
 impl Plugin {
+    /// The configuration is gone: tells the proxy what is left to tell.
+    fn retire<H: Host>(&mut self, host: &H) {
+        let Worker { store, counts, .. } = &mut self.worker;
+        if let Some(store) = store {
+            store.on_done(counts);
+        }
+        self.stats.hand_over(host, counts);
+        self.stats.take_back_gauges(host);
+    }
+
     fn leave(&mut self, stream: StreamId) {
         if let Some(store) = &mut self.worker.store {
             store.leave(stream);
@@ -387,13 +407,12 @@ impl<'a, H: Host> HostInputs<'a, H> {
     }
 
     /// Does to a request what was decided.
-    fn carry_out(&self, request: Request<'_>, worker: &mut Worker) -> (Phase, Went) {
+    fn carry_out(&self, request: Request<'_>, affinity: &Affinity, worker: &mut Worker) -> (Phase, Went) {
         let (exchange, edits) = match request {
             Request::Wait(waiting) => return (Phase::Waiting(waiting), Went::On),
             Request::Refuse(seconds, exchange, edits) => {
                 if self.refuse(seconds) {
-                    // It has no response that would be counted.
-                    worker.count(Counter::Session(Outcome::Failed));
+                    self.apply(Map::ResponseHeaders, affinity.on_refused(&exchange, worker).into_iter().collect());
                     return (Phase::Over, Went::Refused);
                 }
                 (exchange, edits)
@@ -438,6 +457,7 @@ impl<'a, H: Host> HostInputs<'a, H> {
                 Edit::Set(name, value) => self.host.set_header(map, name, &value),
                 Edit::Add(name, value) => self.host.add_header(map, name, &value),
                 Edit::Remove(name) => self.host.remove_header(map, name),
+                Edit::Log(line) => self.host.set_property(&[LOGGED], line.as_bytes()),
             };
             applied &= self.known(done).is_some();
         }
@@ -496,6 +516,11 @@ impl<H: Host> Inputs for HostInputs<'_, H> {
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         self.known(self.host.header(Map::ResponseHeaders, name)).flatten()
+    }
+
+    fn attempts(&self) -> Option<u64> {
+        let count = self.property(&["upstream", "request_attempt_count"])?;
+        count.try_into().ok().map(u64::from_le_bytes)
     }
 
     fn response_headers(&self) -> Option<Headers> {

@@ -66,9 +66,21 @@ pub enum Side {
     Response = 1,
 }
 
-/// A counter of the proxy's.
+/// Kinds of metrics (`proxy_metric_type_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CounterId(pub u32);
+#[repr(u32)]
+pub enum MetricKind {
+    /// Only goes up.
+    Counter = 0,
+    /// Goes up and down. All workers share it: what is written is a difference.
+    Gauge = 1,
+    /// A distribution.
+    Histogram = 2,
+}
+
+/// A metric of the proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricId(pub u32);
 
 /// What the filter asks of the proxy. Implementations hold no borrow while they call, and never panic.
 ///
@@ -103,10 +115,12 @@ pub trait Host {
     fn random(&self, buffer: &mut [u8]) -> Result<(), Status>;
     /// Asks for the root context's `on_tick`, every `milliseconds`.
     fn set_tick_period(&self, milliseconds: u32) -> Result<(), Status>;
-    /// The counter of this name, made where there is none.
-    fn define_counter(&self, name: &str) -> Result<CounterId, Status>;
-    /// Adds to a counter.
-    fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status>;
+    /// The metric of this name, made where there is none.
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, Status>;
+    /// Adds to a counter, or to a gauge; from a gauge it may take as well.
+    fn add_to_metric(&self, metric: MetricId, difference: i64) -> Result<(), Status>;
+    /// Adds a value to a histogram.
+    fn record_metric(&self, metric: MetricId, value: u64) -> Result<(), Status>;
     /// From now on, and until this callback ends, calls are made for another context.
     fn act_as(&self, context: ContextId) -> Result<(), Status>;
     /// Sends an HTTP request to a cluster. Where this succeeds, the root context that it was made for gets an answer. A call made

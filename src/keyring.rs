@@ -118,8 +118,18 @@ fn subkey(secret: &Secret, usage: Use, scope: &str) -> Option<[u8; 32]> {
 pub enum KeyAge {
     /// The key that signs.
     Current,
-    /// One that only verifies: the token is issued anew under the current key.
-    Older,
+    /// One that only verifies: the token is issued anew under the current key. Its position in the keyring, from 1.
+    Older(u8),
+}
+
+impl KeyAge {
+    /// The key's position in the keyring: 0 signs.
+    pub fn position(self) -> usize {
+        match self {
+            Self::Current => 0,
+            Self::Older(position) => position.into(),
+        }
+    }
 }
 
 /// One key that signs, and others that only verify.
@@ -144,7 +154,16 @@ impl Keyring {
     pub fn find(&self, id: &[u8]) -> Option<(&Key, KeyAge)> {
         let named = |key: &&Key| key.id.as_str().as_bytes() == id;
         let current = Some(&self.signing).filter(named).map(|key| (key, KeyAge::Current));
-        current.or_else(|| self.verifying.iter().find(named).map(|key| (key, KeyAge::Older)))
+        current.or_else(|| {
+            let (key, position) = self.verifying.iter().zip(1..).find(|(key, _)| named(key))?;
+            Some((key, KeyAge::Older(position)))
+        })
+    }
+
+    /// The name of the key at this position.
+    pub fn id(&self, position: usize) -> Option<&KeyId> {
+        let verifying = || self.verifying.get(position.checked_sub(1)?);
+        Some(&self.signing).filter(|_| position == 0).or_else(verifying).map(|key| &key.id)
     }
 }
 

@@ -55,19 +55,20 @@ impl<K: Random, V> Recent<K, V> {
         self.slots.get_mut(at).map(|slot| &mut slot.value)
     }
 
-    /// Writes what is remembered of `key`. Makes room where there is none.
-    pub fn put(&mut self, key: K, value: V) {
+    /// Writes what is remembered of `key`. Makes room where there is none, and returns what had to go.
+    pub fn put(&mut self, key: K, value: V) -> Option<V> {
         if let Some(known) = self.used(&key) {
             *known = value;
-            return;
+            return None;
         }
         let slot = Slot { key, value, earlier: None, later: None, neighbour: None };
+        let mut gone = None;
         let at = match self.last.filter(|_| self.slots.len() >= self.capacity) {
             Some(last) => {
                 self.unlink(last);
                 self.displace(last);
                 if let Some(place) = self.slots.get_mut(last) {
-                    *place = slot;
+                    gone = Some(std::mem::replace(place, slot).value);
                 }
                 last
             }
@@ -81,6 +82,12 @@ impl<K: Random, V> Recent<K, V> {
         };
         self.place(at);
         self.link(at);
+        gone
+    }
+
+    /// How many keys are remembered.
+    pub fn count(&self) -> usize {
+        self.slots.len()
     }
 
     fn find(&self, key: &K) -> Option<usize> {
@@ -195,13 +202,12 @@ mod tests {
                     assert_eq!(recent.used(&key).map(|value| *value), known.map(|(_, value)| value));
                     list.extend(known);
                 } else {
-                    recent.put(key, step);
+                    let gone = recent.put(key, step);
                     list.push((key, step));
-                    if list.len() > capacity {
-                        list.remove(0);
-                    }
+                    let first = (list.len() > capacity).then(|| list.remove(0));
+                    assert_eq!(gone, first.map(|(_, value)| value));
                 }
-                assert_eq!(recent.slots.len(), list.len());
+                assert_eq!(recent.count(), list.len());
                 assert!(recent.places.len() < 4 * list.len().max(PLACES), "{}", recent.places.len());
                 for key in 0..17 {
                     let expected = list.iter().find(|(k, _)| *k == key).map(|(_, value)| value);

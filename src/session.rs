@@ -62,6 +62,12 @@ impl Session {
             pins: Pins::default(),
         }
     }
+
+    /// Of two copies of one session, the higher generation is the newer; else what was renewed last, then what began last.
+    pub fn is_newer_than(&self, other: &Self, now: UnixTime) -> bool {
+        let renewed = (self.renewed.min(now), self.created).cmp(&(other.renewed.min(now), other.created));
+        if self.id == other.id { self.generation.cmp(&other.generation).then(renewed).is_gt() } else { renewed.is_gt() }
+    }
 }
 
 /// When sessions end, in seconds. `None` turns a timeout off.

@@ -11,7 +11,7 @@ use crate::cache::{Cache, Known, Record};
 use crate::clock::Monotonic;
 use crate::config::{Config, OnMissing, Store};
 use crate::keyring::KeyAge;
-use crate::metrics::{CallResult, Counter, Counts, Fault, Operation};
+use crate::metrics::{CallResult, Counter, Counts, Fault, Histogram, Memory, Operation};
 use crate::session::{Session, SessionId};
 use crate::store::value;
 use crate::store::{Answer, Command, Failure, Gateway, Request, StoreKey, Version};
@@ -172,16 +172,21 @@ impl StoreClient {
 
     /// What is known of a session, of which a request has this copy. `None`: the store is asked, and `stream` waits.
     pub fn find(&mut self, session: &Session, stream: StreamId, now: Monotonic, counts: &mut Counts) -> Option<Found> {
-        match self.cache.get(&session.id, now) {
+        let known = match self.cache.get(&session.id, now) {
             Some(Known::Session(record)) if session.generation <= record.generation => {
-                return Some(Found::Session(record.clone()));
+                Some(Found::Session(record.clone()))
             }
             // The client's copy is newer: another proxy changed the session.
-            Some(Known::Session(_)) | None => {}
-            Some(Known::Revoked) => return Some(Found::Revoked),
-            Some(Known::Missing) => return Some(Found::Missing),
-            Some(Known::Unreadable) => return Some(Found::Unreadable),
+            Some(Known::Session(_)) | None => None,
+            Some(Known::Revoked) => Some(Found::Revoked),
+            Some(Known::Missing) => Some(Found::Missing),
+            Some(Known::Unreadable) => Some(Found::Unreadable),
+        };
+        if known.is_some() {
+            counts.add(Counter::Hit(Memory::Sessions));
+            return known;
         }
+        counts.add(Counter::Miss(Memory::Sessions));
         if self.has_ended(&session.id, now) {
             return Some(Found::Revoked);
         }
@@ -190,7 +195,10 @@ impl StoreClient {
             return Some(Found::Failed);
         }
         match self.lookups.iter_mut().find(|(id, _)| *id == session.id) {
-            Some((_, waiters)) => waiters.push(stream),
+            Some((_, waiters)) => {
+                waiters.push(stream);
+                counts.add(Counter::LookupShared);
+            }
             None => {
                 let call = self.call(session.id, Command::Lookup, Job::Lookup, None, now);
                 if !self.place(call, now, counts) {
@@ -232,7 +240,9 @@ impl StoreClient {
     pub fn touch(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
         match self.cache.get(&session.id, now) {
             // Its value must not outlive its key.
-            Some(Known::Session(Record { age: KeyAge::Older, .. })) => return self.put(session, waiter, now, counts),
+            Some(Known::Session(Record { age: KeyAge::Older(_), .. })) => {
+                return self.put(session, waiter, now, counts);
+            }
             Some(Known::Revoked) => return false,
             Some(Known::Session(_) | Known::Missing | Known::Unreadable) | None => {}
         }
@@ -243,7 +253,7 @@ impl StoreClient {
 
     /// Ends a session, for this worker at once. Past the breaker, and tried again later if need be. `true`: `waiter` waits.
     pub fn revoke(&mut self, session: &Session, waiter: StreamId, now: Monotonic, counts: &mut Counts) -> bool {
-        self.cache.learn(session.id, Known::Revoked, now, now);
+        self.learn(session.id, Known::Revoked, now, now, counts);
         let end = session.end.or_else(|| self.config.session.end(session)).unwrap_or(session.renewed);
         let left = u32::try_from(end.seconds_since(session.renewed)).unwrap_or(u32::MAX);
         let key = self.key(&session.id);
@@ -273,6 +283,16 @@ impl StoreClient {
         for call in self.calls.iter_mut().map(|(_, call)| call).chain(&mut self.outbox) {
             call.waiter = call.waiter.filter(|waiter| *waiter != stream);
         }
+    }
+
+    /// How many sessions are remembered, in memory that is taken.
+    pub fn remembered(&self) -> usize {
+        self.cache.count()
+    }
+
+    /// Whether the store is left alone just now. The first call after a pause is a probe.
+    pub fn is_left_alone(&self, now: Monotonic) -> bool {
+        self.breaker.is_open(now)
     }
 
     /// After how many seconds a client that is turned away may try again; at least 1.
@@ -313,6 +333,7 @@ impl StoreClient {
             counts.add(Counter::Fault(Fault::StoreLate));
             return Vec::new();
         };
+        measure(&call, now, counts);
         let reply = self.store.gateway.reply(&call.command, answer);
         self.settle(call, reply, now, counts)
     }
@@ -326,6 +347,7 @@ impl StoreClient {
         let mut wakes = Vec::new();
         for id in lost {
             if let Some(call) = self.take_call(id) {
+                measure(&call, now, counts);
                 wakes.extend(self.settle(call, Err(Failure::Unavailable), now, counts));
             }
         }
@@ -341,6 +363,15 @@ impl StoreClient {
         let calls = take(&mut self.calls).into_iter().map(|(_, call)| call);
         let calls = calls.chain(take(&mut self.outbox)).chain(take(&mut self.owed));
         calls.filter(Call::is_revocation).for_each(|_| counts.add(Counter::Fault(Fault::RevocationLost)));
+    }
+
+    /// Takes in what the store said to a call that was sent at `since`, and returns what holds.
+    fn learn(&mut self, id: SessionId, news: Known, since: Monotonic, now: Monotonic, counts: &mut Counts) -> Known {
+        let learned = self.cache.learn(id, news, since, now);
+        if learned.evicted {
+            counts.add(Counter::Evicted(Memory::Sessions));
+        }
+        learned.holds
     }
 
     fn take_call(&mut self, id: CallId) -> Option<Call> {
@@ -421,6 +452,12 @@ impl StoreClient {
     fn lost_is_over(&self) -> bool {
         self.store.on_missing == OnMissing::NewSession
     }
+}
+
+/// How long a call took.
+fn measure(call: &Call, now: Monotonic, counts: &mut Counts) {
+    let took = u64::try_from(now.since(call.at).as_millis()).unwrap_or(u64::MAX);
+    counts.measure(Histogram::StoreCall(call.operation()), took);
 }
 
 #[cfg(test)]

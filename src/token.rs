@@ -1,7 +1,7 @@
 //! Tokens: sessions, signed and usually encrypted, as text that fits a cookie.
 //!
 //! `docs/token.md` specifies them byte by byte, with the vectors that the tests here read.
-//! Depends on `keyring`, `session` and `pin`. Times are checked by [`crate::session::Timeouts`], not here.
+//! Depends on `keyring`, `session`, `pin` and `words`. Times are checked by [`crate::session::Timeouts`], not here.
 
 pub(crate) mod payload;
 
@@ -9,6 +9,7 @@ use crate::base64;
 use crate::keyring::{Key, KeyAge, Keyring};
 use crate::session::{Session, Untimely};
 use crate::text;
+use crate::words::closed_set;
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit as _, StreamCipher as _};
 use hmac::{Hmac, Mac as _};
@@ -33,23 +34,24 @@ pub enum Protection {
     },
 }
 
-/// Why a token was refused: a closed set, for counters. Never a reason to fail a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Not a token of this version, too long, or a payload that was not written by us.
-    Malformed,
-    /// Names a key that is not configured.
-    UnknownKey,
-    /// Altered, of another scope, or signed with another secret.
-    BadTag,
-    /// Past its absolute end.
-    ExpiredAbsolute,
-    /// Idle for too long.
-    ExpiredIdle,
-    /// Created in the future.
-    Future,
-    /// The store says that its session ended, or does not know it where it must.
-    Revoked,
+closed_set! {
+    /// Why a token was refused: a closed set, for counters. Never a reason to fail a request.
+    pub enum Refusal {
+        /// Not a token of this version, too long, or a payload that was not written by us.
+        Malformed = "malformed",
+        /// Names a key that is not configured.
+        UnknownKey = "unknown_key",
+        /// Altered, of another scope, or signed with another secret.
+        BadTag = "bad_tag",
+        /// Past its absolute end.
+        ExpiredAbsolute = "expired_absolute",
+        /// Idle for too long.
+        ExpiredIdle = "expired_idle",
+        /// Created in the future.
+        Future = "future",
+        /// The store says that its session ended, or does not know it where it must.
+        Revoked = "revoked",
+    }
 }
 
 impl From<Untimely> for Refusal {
@@ -95,6 +97,27 @@ pub fn open(token: &[u8], keyring: &Keyring) -> Result<(Session, KeyAge), Refusa
     let payload = if parts.encrypted { decrypt(key, &body).ok_or(Refusal::Malformed)? } else { body };
     let session = payload::decode(&payload).ok_or(Refusal::Malformed)?;
     Ok((session, age))
+}
+
+/// What anybody can see of a token. Nothing of it is verified.
+#[cfg(feature = "cli")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visible {
+    /// Whether the payload is encrypted.
+    pub encrypted: bool,
+    /// The key that it names.
+    pub key_id: String,
+    /// Its session, where that is not encrypted and can be read.
+    pub session: Option<Session>,
+}
+
+/// Looks at a token without a key. `None` when it does not have a token's form.
+#[cfg(feature = "cli")]
+pub fn look(token: &[u8]) -> Option<Visible> {
+    let Parts { encrypted, key_id, body, .. } = Parts::split(token).filter(|_| token.len() <= MAX_TOKEN)?;
+    let key_id = crate::keyring::KeyId::new(std::str::from_utf8(key_id).ok()?)?.as_str().to_owned();
+    let session = base64::from_url_safe(body).filter(|_| !encrypted).and_then(|payload| payload::decode(&payload));
+    Some(Visible { encrypted, key_id, session })
 }
 
 /// `<version>.<key id>.<body>.<tag>`; what is authenticated is everything before the last dot.

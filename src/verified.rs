@@ -1,9 +1,10 @@
 //! Tokens that verified, remembered: the next request with one of them needs no cryptography.
 //!
-//! Depends on `keyring`, `recent`, `session` and `token`. Bounded: the token that was not used for longest goes first. Only what verified
+//! Depends on `keyring`, `metrics`, `recent`, `session` and `token`. Bounded: the token that was not used for longest goes first. Only what verified
 //! is remembered, so that nobody without a session of ours can fill it. (Envoy's `jwt_authn` has such a cache for the same reason.)
 
 use crate::keyring::{KeyAge, Keyring};
+use crate::metrics::{Counter, Counts, Memory};
 use crate::recent::{Random, Recent};
 use crate::session::Session;
 use crate::token::{self, Refusal};
@@ -77,20 +78,29 @@ impl Verified {
         Self { tokens: Recent::new(usize::try_from(capacity).unwrap_or(usize::MAX)) }
     }
 
+    /// How many tokens are remembered.
+    pub fn count(&self) -> usize {
+        self.tokens.count()
+    }
+
     /// Reads a token as [`token::open`] does. The keyring is the same each time.
     ///
     /// # Errors
     /// As [`token::open`]; times are not looked at.
-    pub fn open(&mut self, token: &[u8], keyring: &Keyring) -> Result<Rc<Opened>, Refusal> {
+    pub fn open(&mut self, token: &[u8], keyring: &Keyring, counts: &mut Counts) -> Result<Rc<Opened>, Refusal> {
         let end = token.last_chunk().map(|end| TagEnd(u128::from_le_bytes(*end)));
         let known = end.and_then(|end| self.tokens.used(&end)).filter(|known| equal(&known.token, token));
         if let Some(known) = known {
+            counts.add(Counter::Hit(Memory::Tokens));
             return Ok(Rc::clone(&known.opened));
         }
         let (session, age) = token::open(token, keyring)?;
+        counts.add(Counter::Miss(Memory::Tokens));
         let opened = Rc::new(Opened::new(session, age));
-        if let Some(end) = end {
-            self.tokens.put(end, Known { token: token.into(), opened: Rc::clone(&opened) });
+        if let Some(end) = end
+            && self.tokens.put(end, Known { token: token.into(), opened: Rc::clone(&opened) }).is_some()
+        {
+            counts.add(Counter::Evicted(Memory::Tokens));
         }
         Ok(opened)
     }
@@ -133,9 +143,13 @@ mod tests {
     fn a_token_that_verified_is_not_verified_again_and_says_the_same() {
         let (session, token) = token(1);
         let mut verified = Verified::new(2);
-        assert_eq!(verified.open(token.as_bytes(), &keyring(2)), Err(Refusal::BadTag), "and this is not remembered");
+        assert_eq!(
+            verified.open(token.as_bytes(), &keyring(2), &mut Counts::default()),
+            Err(Refusal::BadTag),
+            "and this is not remembered"
+        );
         for keyring in [keyring(1), keyring(2)] {
-            let opened = verified.open(token.as_bytes(), &keyring);
+            let opened = verified.open(token.as_bytes(), &keyring, &mut Counts::default());
             assert_eq!(opened, Ok(Rc::new(Opened::new(session.clone(), KeyAge::Current))));
         }
     }
@@ -144,26 +158,40 @@ mod tests {
     fn another_token_with_the_same_tag_is_another_token() {
         let (session, good) = token(1);
         let mut verified = Verified::new(2);
-        verified.open(good.as_bytes(), &keyring(1)).unwrap();
+        verified.open(good.as_bytes(), &keyring(1), &mut Counts::default()).unwrap();
         let (_, other) = token(2);
         let (body, tag) = (other.rsplit_once('.').unwrap().0, good.rsplit_once('.').unwrap().1);
         let forged = format!("{body}.{tag}");
-        assert_eq!(verified.open(forged.as_bytes(), &keyring(1)), Err(Refusal::BadTag));
-        let known = verified.open(good.as_bytes(), &keyring(2)).map(|opened| opened.session.clone());
+        assert_eq!(verified.open(forged.as_bytes(), &keyring(1), &mut Counts::default()), Err(Refusal::BadTag));
+        let known =
+            verified.open(good.as_bytes(), &keyring(2), &mut Counts::default()).map(|opened| opened.session.clone());
         assert_eq!(known, Ok(session), "and displaces none");
         for length in 0..20 {
             let end = &good.as_bytes()[good.len() - length..];
-            assert!(verified.open(end, &keyring(1)).is_err(), "{length}");
+            assert!(verified.open(end, &keyring(1), &mut Counts::default()).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn hits_misses_and_what_had_to_go_are_counted() {
+        let (mut verified, mut counts) = (Verified::new(2), Counts::default());
+        for number in [1, 2, 1, 3] {
+            verified.open(token(number).1.as_bytes(), &keyring(1), &mut counts).unwrap();
+        }
+        assert!(verified.open(b"m1s.k.AAAA.AAAA", &keyring(1), &mut counts).is_err());
+        let counters = [Counter::Hit(Memory::Tokens), Counter::Miss(Memory::Tokens), Counter::Evicted(Memory::Tokens)];
+        assert_eq!(counters.map(|counter| counts.get(counter)), [1, 3, 1], "a token that is refused is neither");
+        assert_eq!(verified.count(), 2);
     }
 
     #[test]
     fn the_token_that_was_not_used_for_longest_goes_first() {
         let mut verified = Verified::new(2);
         for number in [1, 2, 1, 3] {
-            verified.open(token(number).1.as_bytes(), &keyring(1)).unwrap();
+            verified.open(token(number).1.as_bytes(), &keyring(1), &mut Counts::default()).unwrap();
         }
-        let known = [1, 2, 3].map(|number| verified.open(token(number).1.as_bytes(), &keyring(2)).is_ok());
+        let known = [1, 2, 3]
+            .map(|number| verified.open(token(number).1.as_bytes(), &keyring(2), &mut Counts::default()).is_ok());
         assert_eq!(known, [true, false, true]);
     }
 }

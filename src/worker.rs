@@ -5,7 +5,7 @@
 
 use crate::clock::Monotonic;
 use crate::config::Config;
-use crate::metrics::{Counter, Counts};
+use crate::metrics::{self, Counter, Counts};
 use crate::recent::Recent;
 use crate::session::SessionId;
 use crate::store_client::StoreClient;
@@ -98,6 +98,13 @@ impl Worker {
     /// Adds one to a counter.
     pub fn count(&mut self, counter: Counter) {
         self.counts.add(counter);
+    }
+
+    /// What it has just now, for [`metrics::GAUGES`].
+    pub fn gauges(&self, now: Monotonic) -> [usize; metrics::GAUGES.len()] {
+        let store = self.store.as_ref();
+        let sessions = store.map_or(0, StoreClient::remembered);
+        [sessions, self.tokens.count(), store.is_some_and(|store| store.is_left_alone(now)).into()]
     }
 
     /// The next place in the order of things.

@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 3] = [
         "clock",
         "config",
         "cookie",
+        "decision",
         "headers",
         "json",
         "keyring",
@@ -27,6 +28,7 @@ const LAYERS: [&[&str]; 3] = [
         "text",
         "token",
         "verified",
+        "words",
     ],
 ];
 

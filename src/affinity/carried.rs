@@ -17,7 +17,7 @@ pub(super) fn write(presented: bool, standing: &Standing) -> Option<Vec<u8>> {
         Standing::Fresh(id) => (FRESH, id.0.to_vec()),
         Standing::Resumed(Resumed { opened, .. }) => match opened.age {
             KeyAge::Current => (CURRENT, payload::encode(&opened.session)),
-            KeyAge::Older => (OLDER, payload::encode(&opened.session)),
+            KeyAge::Older(_) => (OLDER, payload::encode(&opened.session)),
         },
         Standing::Unconfirmed(opened) => (UNCONFIRMED, payload::encode(&opened.session)),
         Standing::Unknown | Standing::Elsewhere => return None,
@@ -30,7 +30,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<(bool, Standing)> {
     let standing = match *kind {
         FRESH => Standing::Fresh(SessionId(rest.try_into().ok()?)),
         CURRENT => resumed(payload::decode(rest)?, KeyAge::Current),
-        OLDER => resumed(payload::decode(rest)?, KeyAge::Older),
+        // Which of the older keys it was does not matter any more.
+        OLDER => resumed(payload::decode(rest)?, KeyAge::Older(1)),
         UNCONFIRMED => Standing::Unconfirmed(Rc::new(Opened::new(payload::decode(rest)?, KeyAge::Current))),
         _ => return None,
     };

@@ -5,8 +5,9 @@ use crate::base64;
 use crate::clock::UnixTime;
 use crate::config::{Failover, OnError, OnMissing, Via};
 use crate::cookie::{self, MAX_CANDIDATES, Without};
+use crate::decision::Basis;
 use crate::headers::Headers;
-use crate::metrics::{Counter, Fault};
+use crate::metrics::{Counter, Ending, Fault, Histogram};
 use crate::pin::{ClusterId, HostAddr};
 use crate::session::{Session, SessionId, Untimely};
 use crate::store_client::{Found, StreamId};
@@ -33,8 +34,22 @@ pub enum Request<'a> {
 #[derive(Debug)]
 pub struct Waiting {
     began: Sequence,
-    presented: bool,
     opened: Rc<Opened>,
+}
+
+/// What a request came with.
+struct Came {
+    basis: Basis,
+    /// Whether a cookie of our name was there, valid or not.
+    presented: bool,
+}
+
+/// Of the cookies of our name.
+enum Newest {
+    /// The newest that is valid.
+    Session(Rc<Opened>),
+    /// None is.
+    None(Basis),
 }
 
 /// What counts of a request's headers.
@@ -43,6 +58,26 @@ struct Received<'a> {
     cookies: Vec<&'a [u8]>,
     /// Which of the internal headers the client sent.
     internal: [bool; 3],
+}
+
+/// A token that is refused.
+struct Invalid {
+    refusal: Refusal,
+    /// What it says, where that can be believed.
+    session: Option<Rc<Opened>>,
+}
+
+impl From<Refusal> for Invalid {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, session: None }
+    }
+}
+
+/// It came with a cookie.
+impl From<Basis> for Came {
+    fn from(basis: Basis) -> Self {
+        Self { basis, presented: true }
+    }
 }
 
 impl<'a> Request<'a> {
@@ -61,22 +96,23 @@ impl Affinity {
         inputs: &dyn Inputs,
     ) -> Request<'_> {
         let began = worker.step();
-        let (Some(headers), Some(now)) = (headers, inputs.now()) else { return self.proceed_unread(began) };
+        let (Some(headers), Some(now)) = (headers, inputs.now()) else { return self.proceed_unread(began, worker) };
         let received = self.receive(headers);
-        if !cookie::path_matches(&self.config.cookie.path, received.path) {
-            let (presented, standing) = self.carried(now, inputs).unwrap_or((false, Standing::Elsewhere));
-            return Request::proceed(self.exchange(began, &received, presented, standing, inputs));
-        }
-        match self.newest(worker, &received, now, inputs) {
-            (presented, None) => {
-                let (before, standing) = self.carried(now, inputs).unwrap_or_else(|| (false, fresh(worker, inputs)));
-                Request::proceed(self.exchange(began, &received, presented || before, standing, inputs))
+        let elsewhere = !cookie::path_matches(&self.config.cookie.path, received.path);
+        let newest = if elsewhere { Newest::None(Basis::Outside) } else { self.newest(worker, &received, now, inputs) };
+        let basis = match newest {
+            Newest::Session(opened) => {
+                return self.find(Waiting { began, opened }, stream, worker, &received, inputs);
             }
-            (presented, Some(opened)) => {
-                let waiting = Waiting { began, presented, opened };
-                self.find(waiting, stream, worker, &received, inputs)
-            }
-        }
+            Newest::None(basis) => basis,
+        };
+        let presented = matches!(basis, Basis::Refused(_));
+        let (came, standing) = match self.carried(now, inputs) {
+            Some((before, standing)) => (Came { basis: Basis::Redirected, presented: presented || before }, standing),
+            None if elsewhere => (Came { basis, presented }, Standing::Elsewhere),
+            None => (Came { basis, presented }, fresh(worker, inputs)),
+        };
+        Request::proceed(self.exchange(began, &received, came, standing, worker, inputs))
     }
 
     /// Reads the headers, once.
@@ -103,9 +139,9 @@ impl Affinity {
         inputs: &dyn Inputs,
     ) -> Request<'_> {
         let Some(store) = &mut worker.store else {
-            let Waiting { began, presented, opened } = waiting;
+            let Waiting { began, opened } = waiting;
             let standing = Standing::Resumed(Resumed { opened, behind: None });
-            return Request::proceed(self.exchange(began, received, presented, standing, inputs));
+            return Request::proceed(self.exchange(began, received, Basis::Cookie.into(), standing, worker, inputs));
         };
         let found = match inputs.monotonic() {
             Some(now) => store.find(&waiting.opened.session, stream, now, &mut worker.counts),
@@ -113,7 +149,7 @@ impl Affinity {
             None => Some(Found::Failed),
         };
         match found {
-            Some(found) => self.go_on(waiting, found, worker, received, inputs),
+            Some(found) => self.go_on(waiting, found, Basis::Cache, worker, received, inputs),
             None => Request::Wait(Box::new(waiting)),
         }
     }
@@ -128,24 +164,26 @@ impl Affinity {
         inputs: &dyn Inputs,
     ) -> Request<'_> {
         match headers {
-            Some(headers) => self.go_on(waiting, found, worker, &self.receive(headers), inputs),
-            None => self.proceed_unread(waiting.began),
+            Some(headers) => self.go_on(waiting, found, Basis::Store, worker, &self.receive(headers), inputs),
+            None => self.proceed_unread(waiting.began, worker),
         }
     }
 
+    /// `known`: where it was found.
     fn go_on(
         &self,
         waiting: Waiting,
         found: Found,
+        known: Basis,
         worker: &mut Worker,
         received: &Received<'_>,
         inputs: &dyn Inputs,
     ) -> Request<'_> {
-        let Waiting { began, presented, opened } = waiting;
+        let Waiting { began, opened } = waiting;
         let session = &opened.session;
         let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
         let rules = self.config.store.as_ref();
-        let standing = match found {
+        let (basis, standing) = match found {
             Found::Session(ref record) if record.generation >= session.generation => {
                 let differs = record.generation != session.generation || !record.pins.agrees_with(&session.pins);
                 let behind = Some(session.generation).filter(|_| differs);
@@ -155,44 +193,48 @@ impl Affinity {
                 } else {
                     opened
                 };
-                Standing::Resumed(Resumed { opened, behind })
+                (known, Standing::Resumed(Resumed { opened, behind }))
             }
             // The store has yet to hear of the last change.
             Found::Session(_) => {
                 fill(session, worker, inputs);
-                trusted(opened)
+                (known, trusted(opened))
             }
             Found::Missing if rules.is_some_and(|rules| rules.on_missing == OnMissing::TrustCookie) => {
                 fill(session, worker, inputs);
-                trusted(opened)
+                (Basis::Cookie, trusted(opened))
             }
             Found::Missing | Found::Revoked => {
                 worker.count(Counter::Refused(Refusal::Revoked));
-                fresh(worker, inputs)
+                (Basis::Refused(Refusal::Revoked), fresh(worker, inputs))
             }
             Found::Unreadable | Found::Failed => match rules.map_or(OnError::TrustCookie, |rules| rules.on_error) {
                 OnError::TrustCookie => {
                     if found == Found::Unreadable {
                         fill(session, worker, inputs);
                     }
-                    trusted(opened)
+                    (Basis::Cookie, trusted(opened))
                 }
-                OnError::Rebalance => Standing::Unconfirmed(opened),
+                OnError::Rebalance => (Basis::Unconfirmed, Standing::Unconfirmed(opened)),
                 OnError::Fail => {
                     let store = worker.store.as_ref();
                     let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
-                    let (exchange, edits) = self.exchange(began, received, presented, Standing::Unknown, inputs);
+                    let came = Basis::Unconfirmed.into();
+                    let (exchange, edits) = self.exchange(began, received, came, Standing::Unknown, worker, inputs);
                     return Request::Refuse(wait.unwrap_or(1), exchange, edits);
                 }
             },
         };
-        Request::proceed(self.exchange(began, received, presented, standing, inputs))
+        Request::proceed(self.exchange(began, received, basis.into(), standing, worker, inputs))
     }
 
     /// Sends a request on its way of which nothing is known: whatever the client may have sent under our names goes.
-    fn proceed_unread(&self, began: Sequence) -> Request<'_> {
+    fn proceed_unread(&self, began: Sequence, worker: &mut Worker) -> Request<'_> {
+        let basis = Basis::Unread;
+        worker.count(Counter::Request(basis));
         let edits = self.internal_headers().map(Edit::Remove).to_vec();
-        let exchange = Exchange { began, presented: false, standing: Standing::Unknown, asked: Asked::default() };
+        let exchange =
+            Exchange { began, basis, presented: false, standing: Standing::Unknown, asked: Asked::default() };
         Request::Proceed(exchange, edits)
     }
 
@@ -201,10 +243,12 @@ impl Affinity {
         &self,
         began: Sequence,
         received: &Received<'_>,
-        presented: bool,
+        Came { basis, presented }: Came,
         standing: Standing,
+        worker: &mut Worker,
         inputs: &dyn Inputs,
     ) -> (Exchange, Vec<Edit<'_>>) {
+        worker.count(Counter::Request(basis));
         let asked = match &standing {
             Standing::Resumed(Resumed { opened, .. }) => self.ask(&opened.session, inputs),
             Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::Elsewhere => Asked::default(),
@@ -214,7 +258,7 @@ impl Affinity {
             self.take_cookie_out(&received.cookies, &mut edits);
         }
         self.set_internal_headers(received, &standing, &asked, &mut edits);
-        (Exchange { began, presented, standing, asked }, edits)
+        (Exchange { began, basis, presented, standing, asked }, edits)
     }
 
     /// What an earlier pass of this stream left: whether the cookie was there, and the session.
@@ -228,28 +272,34 @@ impl Affinity {
     }
 
     /// Of the first few cookies of our name, the newest that verifies. The first of several that are equally new.
-    fn newest(
-        &self,
-        worker: &mut Worker,
-        received: &Received<'_>,
-        now: UnixTime,
-        inputs: &dyn Inputs,
-    ) -> (bool, Option<Rc<Opened>>) {
+    fn newest(&self, worker: &mut Worker, received: &Received<'_>, now: UnixTime, inputs: &dyn Inputs) -> Newest {
         let name = self.config.cookie.set_cookie.name();
-        let mut presented = false;
+        let mut basis = Basis::None;
+        let mut timed_out = None;
         let mut newest: Option<Rc<Opened>> = None;
         for value in received.cookies.iter().flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
-            presented = true;
             match self.open(value, now, worker, inputs) {
                 Ok(candidate) => {
-                    if newest.as_ref().is_none_or(|known| is_newer(&candidate.session, &known.session, now)) {
+                    if newest.as_ref().is_none_or(|known| candidate.session.is_newer_than(&known.session, now)) {
                         newest = Some(candidate);
                     }
                 }
-                Err(refusal) => worker.count(Counter::Refused(refusal)),
+                Err(Invalid { refusal, session }) => {
+                    worker.count(Counter::Refused(refusal));
+                    basis = Basis::Refused(refusal);
+                    timed_out = session.filter(|_| refusal != Refusal::Future).or(timed_out);
+                }
             }
         }
-        (presented, newest)
+        let Some(opened) = newest else {
+            // Once a request, and not for what is left beside a session that goes on.
+            if let Some(opened) = timed_out {
+                self.measure_end(&opened.session, worker);
+            }
+            return Newest::None(basis);
+        };
+        worker.count(Counter::Accepted(opened.age));
+        Newest::Session(opened)
     }
 
     fn open(
@@ -258,10 +308,27 @@ impl Affinity {
         now: UnixTime,
         worker: &mut Worker,
         inputs: &dyn Inputs,
-    ) -> Result<Rc<Opened>, Refusal> {
-        let opened = worker.tokens.open(value, &self.config.keyring)?;
-        self.check(&opened.session, now, inputs)?;
-        Ok(opened)
+    ) -> Result<Rc<Opened>, Invalid> {
+        let opened = worker.tokens.open(value, &self.config.keyring, &mut worker.counts)?;
+        match self.check(&opened.session, now, inputs) {
+            Ok(()) => Ok(opened),
+            Err(untimely) => Err(Invalid { refusal: untimely.into(), session: Some(opened) }),
+        }
+    }
+
+    /// Measures for how long a session had lasted that is found to have timed out.
+    fn measure_end(&self, session: &Session, worker: &mut Worker) {
+        let timeouts = &self.config.session;
+        let end = timeouts.end(session);
+        let idle_end = timeouts.idle.map(|idle| session.renewed.plus(idle));
+        // Whichever came first.
+        let (ending, last) = match (idle_end, end) {
+            (Some(idle_end), Some(end)) if end < idle_end => (Ending::ExpiredAbsolute, end),
+            (Some(_), _) => (Ending::ExpiredIdle, session.renewed),
+            (None, Some(end)) => (Ending::ExpiredAbsolute, end),
+            (None, None) => return,
+        };
+        worker.counts.measure(Histogram::Lifetime(ending), last.seconds_since(session.created));
     }
 
     fn check(&self, session: &Session, now: UnixTime, inputs: &dyn Inputs) -> Result<(), Untimely> {
@@ -389,15 +456,5 @@ fn fresh(worker: &mut Worker, inputs: &dyn Inputs) -> Standing {
 fn fill(session: &Session, worker: &mut Worker, inputs: &dyn Inputs) {
     if let (Some(store), Some(now)) = (&mut worker.store, inputs.monotonic()) {
         store.fill(session, now, &mut worker.counts);
-    }
-}
-
-/// Of two copies of one session, the higher generation is the newer; else what was renewed last, then what began last.
-fn is_newer(candidate: &Session, known: &Session, now: UnixTime) -> bool {
-    let renewed = (candidate.renewed.min(now), candidate.created).cmp(&(known.renewed.min(now), known.created));
-    if candidate.id == known.id {
-        candidate.generation.cmp(&known.generation).then(renewed).is_gt()
-    } else {
-        renewed.is_gt()
     }
 }

@@ -4,8 +4,9 @@ use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing};
 use crate::cache_control;
 use crate::clock::UnixTime;
 use crate::config::{self, Failover, Via};
+use crate::decision::{Basis, Decision, Displaced, Outcome};
 use crate::keyring::KeyAge;
-use crate::metrics::{Counter, Fault, Outcome};
+use crate::metrics::{Counter, Ending, Fault, Histogram};
 use crate::pin::{ClusterId, HostAddr, MAX_PINS, Pin, Pins};
 use crate::session::{Session, SessionId};
 use crate::store_client::{StreamId, Written};
@@ -27,7 +28,7 @@ pub struct Held {
     /// How many writes it waits for.
     writes: u8,
     began: Sequence,
-    outcome: Outcome,
+    decision: Decision,
     change: Change,
 }
 
@@ -74,6 +75,20 @@ enum Change {
     },
 }
 
+/// What a response comes to.
+struct Verdict {
+    outcome: Outcome,
+    change: Change,
+    /// Whether another host served than the session wanted.
+    displaced: bool,
+}
+
+impl From<(Outcome, Change)> for Verdict {
+    fn from((outcome, change): (Outcome, Change)) -> Self {
+        Self { outcome, change, displaced: false }
+    }
+}
+
 /// What the store is told of a newer copy.
 #[derive(Clone, Copy, Debug)]
 enum Telling {
@@ -92,6 +107,12 @@ enum Repin {
     Moved,
 }
 
+impl Held {
+    pub(super) fn basis(&self) -> Basis {
+        self.decision.basis
+    }
+}
+
 impl Affinity {
     /// Decides on the response of `exchange`.
     pub fn on_response(
@@ -102,34 +123,37 @@ impl Affinity {
         inputs: &dyn Inputs,
     ) -> Response<'_> {
         let mut edits = Vec::new();
-        let began = exchange.began;
+        let (began, basis) = (exchange.began, exchange.basis);
         let heard = self.listen(worker, inputs, &mut edits);
-        let (outcome, change) = match (heard.action, inputs.now()) {
-            (Some(Action::End), _) => end(&exchange, worker, inputs),
+        let Verdict { outcome, change, displaced } = match (heard.action, inputs.now()) {
+            (Some(Action::End), _) => end(&exchange, worker, inputs).into(),
             (_, Some(now)) => self.decide(exchange, &heard, now, worker, inputs),
-            (_, None) => (Outcome::Failed, Change::Keep),
+            (_, None) => (Outcome::Failed, Change::Keep).into(),
         };
+        let decision = Decision { outcome, basis, displaced: displaced.then(|| why_displaced(inputs)) };
         let writes = self.tell(stream, &change, worker, inputs);
         if writes > 0 {
-            return Response::Wait(edits, Box::new(Held { writes, began, outcome, change }));
+            return Response::Wait(edits, Box::new(Held { writes, began, decision, change }));
         }
-        self.conclude(outcome, change, worker, inputs, &mut edits);
+        self.conclude(decision, change, worker, inputs, &mut edits);
         Response::Proceed(edits)
     }
 
     /// Goes on with a response of which a write came to something.
     pub fn on_written(&self, held: Held, written: Written, worker: &mut Worker, inputs: &dyn Inputs) -> Response<'_> {
-        let Held { writes, began, outcome, change } = held;
+        let Held { writes, began, decision, change } = held;
         if writes > 1 {
-            let held = Held { writes: writes.saturating_sub(1), began, outcome, change };
+            let held = Held { writes: writes.saturating_sub(1), began, decision, change };
             return Response::Wait(Vec::new(), Box::new(held));
         }
         let mut edits = Vec::new();
         let (outcome, change) = match (change, written) {
             (Change::Update(..), Written::Revoked) => (Outcome::Untouched, Change::Keep),
             (Change::Update(mut session, telling), written) => {
+                let mut outcome = decision.outcome;
                 if let Written::Adopted(record) = written {
                     (session.generation, session.pins) = (record.generation, record.pins);
+                    outcome = Outcome::Adopted;
                 }
                 let now = inputs.monotonic().unwrap_or_default();
                 match worker.freshness(&session.id, session.generation, began, now) {
@@ -138,10 +162,10 @@ impl Affinity {
                 }
             }
             (change @ (Change::Keep | Change::Begin(_) | Change::Replace(..) | Change::End { .. }), _) => {
-                (outcome, change)
+                (decision.outcome, change)
             }
         };
-        self.conclude(outcome, change, worker, inputs, &mut edits);
+        self.conclude(Decision { outcome, ..decision }, change, worker, inputs, &mut edits);
         Response::Proceed(edits)
     }
 
@@ -166,17 +190,28 @@ impl Affinity {
         }
     }
 
-    /// Carries out a change, and counts what became of the request's session.
+    /// Carries out a change, and says what became of the request's session.
     fn conclude<'a>(
         &'a self,
-        outcome: Outcome,
+        decision: Decision,
         change: Change,
         worker: &mut Worker,
         inputs: &dyn Inputs,
         edits: &mut Vec<Edit<'a>>,
     ) {
-        let outcome = if self.apply(change, worker, inputs, edits) { outcome } else { Outcome::Failed };
-        worker.count(Counter::Session(outcome));
+        let pinned = match (decision.outcome, &change) {
+            (
+                Outcome::Created | Outcome::Pinned | Outcome::Moved,
+                Change::Begin(session) | Change::Update(session, _),
+            ) => session.pins.iter().next().map(|pin| pin.host.clone()),
+            _ => None,
+        };
+        let applied = self.apply(change, worker, inputs, edits);
+        let outcome = if applied { decision.outcome } else { Outcome::Failed };
+        if let Some(host) = pinned.filter(|_| applied) {
+            worker.counts.add_pin(&host);
+        }
+        edits.extend(self.report(Decision { outcome, ..decision }, worker));
         if let Some(name) = &self.config.debug_header {
             edits.push(Edit::Set(name.as_str(), outcome.word().into()));
         }
@@ -214,42 +249,42 @@ impl Affinity {
         now: UnixTime,
         worker: &mut Worker,
         inputs: &dyn Inputs,
-    ) -> (Outcome, Change) {
+    ) -> Verdict {
         match exchange.standing {
-            Standing::Unknown => (Outcome::Failed, Change::Keep),
-            Standing::Elsewhere => (Outcome::Untouched, Change::Keep),
+            Standing::Unknown => (Outcome::Failed, Change::Keep).into(),
+            Standing::Elsewhere => (Outcome::Untouched, Change::Keep).into(),
             Standing::Fresh(id) => match origin(inputs) {
-                Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep),
-                Origin::Upstream => self.create(id, heard, now, worker, inputs),
+                Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep).into(),
+                Origin::Upstream => self.create(id, heard, now, worker, inputs).into(),
             },
             Standing::Unconfirmed(opened) => match (heard.action, origin(inputs)) {
                 // A login gets a new id whatever may have become of the old one.
                 (Some(Action::Rotate), Origin::Upstream) => {
                     let pins = serving(worker, inputs).map(|(cluster, host)| Pin { cluster, host });
                     let pins = Pins::from_vec(pins.into_iter().collect()).unwrap_or_default();
-                    rotate(Session { renewed: now, pins, ..opened.session.clone() }, worker, inputs)
+                    rotate(Session { renewed: now, pins, ..opened.session.clone() }, worker, inputs).into()
                 }
-                _ => (Outcome::Failed, Change::Keep),
+                _ => (Outcome::Failed, Change::Keep).into(),
             },
             Standing::Resumed(Resumed { opened, behind }) => {
                 let session = &opened.session;
                 let elsewhere = self.served_elsewhere(heard, &exchange.asked, inputs);
                 let renewal = self.config.session.renewal_due(session, now);
                 let due = match (opened.age, renewal, behind) {
-                    (KeyAge::Older, _, _) => Some((Outcome::Rekeyed, Telling::Write)),
+                    (KeyAge::Older(_), _, _) => Some((Outcome::Rekeyed, Telling::Write)),
                     (KeyAge::Current, true, _) => Some((Outcome::Renewed, Telling::Touch)),
                     (KeyAge::Current, false, Some(_)) => Some((Outcome::Adopted, Telling::Touch)),
                     (KeyAge::Current, false, None) => None,
                 };
                 if !elsewhere && due.is_none() && heard.action.is_none() {
-                    return (Outcome::Resumed, Change::Keep);
+                    return (Outcome::Resumed, Change::Keep).into();
                 }
                 let origin = origin(inputs);
                 let monotonic = inputs.monotonic().unwrap_or_default();
                 // A request that is under way is no idleness, but nothing lasts beyond the absolute end.
                 let ended_meanwhile = self.config.session.end(session).is_some_and(|end| now >= end);
                 if origin != Origin::Upstream || ended_meanwhile {
-                    return (Outcome::Untouched, Change::Keep);
+                    return (Outcome::Untouched, Change::Keep).into();
                 }
                 let freshness = |generation| worker.freshness(&session.id, generation, exchange.began, monotonic);
                 // The store's copy that the client lacks may be on its way to it.
@@ -257,7 +292,7 @@ impl Affinity {
                 let due = match freshness(session.generation) {
                     // Whoever planted a token may have ended that session: a login gets a new id all the same.
                     Freshness::Stale if heard.action != Some(Action::Rotate) => {
-                        return (Outcome::Untouched, Change::Keep);
+                        return (Outcome::Untouched, Change::Keep).into();
                     }
                     Freshness::Stale | Freshness::Told => None,
                     Freshness::Current => due.filter(|_| !on_its_way),
@@ -303,30 +338,28 @@ impl Affinity {
         action: Option<Action>,
         worker: &mut Worker,
         inputs: &dyn Inputs,
-    ) -> (Outcome, Change) {
+    ) -> Verdict {
         if action == Some(Action::Release) {
             let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
-            return match (released, due) {
+            let (outcome, change) = match (released, due) {
                 (true, _) => (Outcome::Released, Change::Update(session, Telling::Write)),
                 (false, Some((due, telling))) => (due, Change::Update(session, telling)),
                 (false, None) => (Outcome::Resumed, Change::Keep),
             };
+            return (outcome, change).into();
         }
         let repin = if elsewhere { self.repin(&mut session, worker, inputs) } else { Repin::Same };
-        if action == Some(Action::Rotate) {
-            return rotate(session, worker, inputs);
-        }
-        let unchanged = match repin {
-            Repin::Moved => return (Outcome::Moved, Change::Update(session, Telling::Write)),
-            Repin::Pinned => return (Outcome::Pinned, Change::Update(session, Telling::Write)),
-            Repin::Same => Outcome::Resumed,
-            Repin::Kept => Outcome::Kept,
-            Repin::Ignored => Outcome::PinIgnored,
+        let displaced = matches!(repin, Repin::Moved | Repin::Kept | Repin::Ignored);
+        let (outcome, change) = match (action, repin, due) {
+            (Some(Action::Rotate), ..) => rotate(session, worker, inputs),
+            (_, Repin::Moved, _) => (Outcome::Moved, Change::Update(session, Telling::Write)),
+            (_, Repin::Pinned, _) => (Outcome::Pinned, Change::Update(session, Telling::Write)),
+            (_, _, Some((due, telling))) => (due, Change::Update(session, telling)),
+            (_, Repin::Same, None) => (Outcome::Resumed, Change::Keep),
+            (_, Repin::Kept, None) => (Outcome::Kept, Change::Keep),
+            (_, Repin::Ignored, None) => (Outcome::PinIgnored, Change::Keep),
         };
-        match due {
-            Some((due, telling)) => (due, Change::Update(session, telling)),
-            None => (unchanged, Change::Keep),
-        }
+        Verdict { outcome, change, displaced }
     }
 
     fn served_elsewhere(&self, heard: &Heard, asked: &Asked, inputs: &dyn Inputs) -> bool {
@@ -438,8 +471,12 @@ fn end(exchange: &Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcom
     }
     let session = match &exchange.standing {
         Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
-            worker.over(opened.session.id, inputs.monotonic().unwrap_or_default());
-            Some(opened.session.clone())
+            let session = &opened.session;
+            worker.over(session.id, inputs.monotonic().unwrap_or_default());
+            if let Some(now) = inputs.now() {
+                worker.counts.measure(Histogram::Lifetime(Ending::Ended), now.seconds_since(session.created));
+            }
+            Some(session.clone())
         }
         Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => None,
     };
@@ -452,6 +489,11 @@ fn rotate(session: Session, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcom
     let Some(id) = new_id(worker, inputs) else { return (Outcome::Failed, Change::Keep) };
     let old = session.id;
     (Outcome::Rotated, Change::Replace(Session { id, generation: 0, ..session }, old))
+}
+
+fn why_displaced(inputs: &dyn Inputs) -> Displaced {
+    let retried = inputs.attempts().is_some_and(|attempts| attempts > 1);
+    if retried { Displaced::Retried } else { Displaced::Unavailable }
 }
 
 fn origin(inputs: &dyn Inputs) -> Origin {

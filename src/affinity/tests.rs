@@ -1,6 +1,8 @@
-//! Decisions, with the proxy played by the test. By subject: `request`, `response`, `application`, `failures`, `store`.
+//! Decisions, with the proxy played by the test. By subject: `request`, `response`, `decision` (what it is called), `application`, `failures`,
+//! `store`.
 
 mod application;
+mod decision;
 mod failures;
 mod request;
 mod response;
@@ -8,11 +10,10 @@ mod store;
 
 use super::*;
 use crate::config::Config;
-use crate::metrics::{Counter, Fault, Outcome};
+use crate::metrics::{Counts, Fault};
 use crate::session::Session;
 use crate::store_client::StreamId;
 use crate::token::{self, Refusal};
-use crate::worker::Worker;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::cell::Cell;
@@ -32,6 +33,7 @@ struct Proxy {
     tick_ago: u64,
     cluster: Option<&'static str>,
     served: Option<String>,
+    attempts: Option<u64>,
     code_details: &'static str,
     response: Vec<(String, String)>,
     carried: Option<Vec<u8>>,
@@ -49,6 +51,7 @@ impl Default for Proxy {
             tick_ago: 0,
             cluster: Some("app"),
             served: Some(A.into()),
+            attempts: Some(1),
             code_details: VIA_UPSTREAM,
             response: vec![(":status".into(), "200".into())],
             carried: None,
@@ -94,6 +97,9 @@ impl Inputs for Proxy {
     fn upstream_address(&self) -> Option<Vec<u8>> {
         self.ask(self.served.clone().map(Into::into))
     }
+    fn attempts(&self) -> Option<u64> {
+        self.attempts
+    }
     fn code_details(&self) -> Option<Vec<u8>> {
         self.ask(Some(self.code_details.into()))
     }
@@ -114,6 +120,8 @@ struct Scene {
     worker: Worker,
     proxy: Proxy,
     cookie: Option<String>,
+    /// What the access log was told last.
+    logged: Option<String>,
 }
 
 const KEYS: &str = r#"{"id":"new","secret":{"base64":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="}},
@@ -137,7 +145,7 @@ impl Scene {
     fn new(members: &str) -> Self {
         let affinity = affinity(members);
         let worker = Worker::new(&affinity.config);
-        Self { affinity, worker, proxy: Proxy::default(), cookie: None }
+        Self { affinity, worker, proxy: Proxy::default(), cookie: None, logged: None }
     }
 
     /// A client whose session is pinned to `A` in the cluster `app`.
@@ -146,7 +154,7 @@ impl Scene {
         scene.bridge(true);
         assert_eq!(scene.exchange(), Cookie::Issued);
         scene.bridge(false);
-        scene.worker.counts.take();
+        scene.worker.counts = Counts::default();
         scene
     }
 
@@ -201,6 +209,10 @@ impl Scene {
     /// What the client does with a response.
     fn take(&mut self, edits: &[Edit<'_>]) -> Cookie {
         let set_cookie = added(edits, "set-cookie");
+        self.logged = edits.iter().find_map(|edit| match edit {
+            Edit::Log(line) => Some(line.clone()),
+            Edit::Set(..) | Edit::Add(..) | Edit::Remove(_) => None,
+        });
         match set_cookie.as_deref().and_then(|line| line.strip_prefix("m=")?.split_once(';')) {
             None => Cookie::Kept,
             Some(("", _)) => {
@@ -230,22 +242,15 @@ impl Scene {
 
     /// The one outcome since last time.
     fn outcome(&mut self) -> Outcome {
-        let outcomes: Vec<_> = self
-            .worker
-            .counts
-            .take()
-            .into_iter()
-            .filter_map(|(counter, _)| match counter {
-                Counter::Session(outcome) => Some(outcome),
-                Counter::Refused(_) | Counter::Fault(_) | Counter::StoreCall(..) => None,
-            })
-            .collect();
+        let counts = std::mem::take(&mut self.worker.counts);
+        let counted = |outcome: &&Outcome| counts.get(Counter::Session(**outcome)) > 0;
+        let outcomes: Vec<Outcome> = Outcome::ALL.iter().filter(counted).copied().collect();
         assert_eq!(outcomes.len(), 1, "{outcomes:?}");
         outcomes[0]
     }
 
     fn counted(&self, counter: Counter) -> bool {
-        self.worker.counts.clone().take().iter().any(|(known, _)| *known == counter)
+        self.worker.counts.get(counter) > 0
     }
 }
 
@@ -271,6 +276,7 @@ fn owned(edit: Edit<'_>) -> Edit<'static> {
         Edit::Set(key, value) => Edit::Set(name(key), value),
         Edit::Add(key, value) => Edit::Add(name(key), value),
         Edit::Remove(key) => Edit::Remove(name(key)),
+        Edit::Log(line) => Edit::Log(line),
     }
 }
 
@@ -282,7 +288,7 @@ fn headers(lines: &[(&str, &str)]) -> Headers {
 fn added(edits: &[Edit<'_>], name: &str) -> Option<String> {
     edits.iter().find_map(|edit| match edit {
         Edit::Set(key, value) | Edit::Add(key, value) if *key == name => String::from_utf8(value.clone()).ok(),
-        Edit::Set(..) | Edit::Add(..) | Edit::Remove(_) => None,
+        Edit::Set(..) | Edit::Add(..) | Edit::Remove(_) | Edit::Log(_) => None,
     })
 }
 

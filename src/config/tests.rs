@@ -18,7 +18,37 @@ fn environment(name: &str) -> Option<Vec<u8>> {
 }
 
 fn parse(json: &str) -> Result<Config, Vec<String>> {
-    Config::parse(json.as_bytes(), &environment).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+    let result = Config::parse(json.as_bytes(), &environment);
+    #[cfg(feature = "cli")]
+    schema_agrees(json, result.as_ref().err());
+    result.map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+}
+
+/// Asserts that the schema refuses what the reader refuses for its type, its words, its range or its members, and nothing else.
+#[cfg(feature = "cli")]
+fn schema_agrees(json: &str, errors: Option<&ConfigErrors>) {
+    use std::sync::LazyLock;
+    const KINDS: [&str; 6] =
+        ["is null;", "is a boolean;", "is a number;", "is a string;", "is an array;", "is an object;"];
+    const RULES: [&str; 8] = [
+        "is not known;",
+        "is not a duration;",
+        "is not a whole number of seconds;",
+        "is out of range;",
+        "is an unknown field;",
+        "is missing;",
+        "names not exactly one source;",
+        "has ",
+    ];
+    static SCHEMA: LazyLock<jsonschema::Validator> =
+        LazyLock::new(|| jsonschema::validator_for(&schema::schema()).expect("a schema"));
+    let Ok(value) = serde_json::from_str(json) else { return };
+    let of_schema = |rule: &str| {
+        let counted = !rule.starts_with("has ") || rule.contains(" keys;");
+        counted && KINDS.iter().chain(&RULES).any(|start| rule.starts_with(start))
+    };
+    let expected = errors.is_none_or(|errors| !errors.0.iter().any(|error| of_schema(&error.rule)));
+    assert_eq!(SCHEMA.is_valid(&value), expected, "{json}: {errors:?}");
 }
 
 /// A config with a good key and these members.
@@ -299,6 +329,8 @@ fn every_other_section_keeps_its_rules() {
         (r#""a\nb":1"#, "(a name that is not shown): is an unknown field"),
         (r#""app":{"action_header":"a:b"}"#, "app.action_header: is not a header name"),
         (r#""app":{"session_header":"x-mooring-action"}"#, "app.session_header: is the header of app.action_header"),
+        (r#""access_log":"none""#, "access_log: is not known"),
+        (r#""access_log":true"#, "access_log: is a boolean"),
         (r#""debug_header":"X-Mooring-Host""#, "debug_header: is the header of upstream.header"),
         (r#""debug_header":"""#, "debug_header: is not a header name"),
         (r#""keyz":1"#, "keyz: is an unknown field"),
@@ -306,6 +338,13 @@ fn every_other_section_keeps_its_rules() {
     ] {
         refused(&with(members), start);
     }
+}
+
+#[test]
+fn a_version_names_the_json_that_was_given() {
+    // As `printf '{}' | sha256sum` says.
+    assert_eq!(version(b"{}"), "44136fa3");
+    assert_ne!(version(b"{}"), version(b"{ }"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A proxy for tests: it holds state, as the real one does, and lets a test look at it and break it.
 //! Maps behave as Envoy's do: `set` leaves one line, reading one header gives its first line, names are in lower case.
 
-use super::{ContextId, CounterId, Host, Map, Side, Status};
+use super::{ContextId, Host, Map, MetricId, MetricKind, Side, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
 use crate::store_client::CallId;
@@ -109,6 +109,10 @@ pub struct State {
     pub monotonic: Duration,
     /// Counters by name.
     pub counters: BTreeMap<String, u64>,
+    /// Gauges by name.
+    pub gauges: BTreeMap<String, i64>,
+    /// What histograms were given, by name.
+    pub histograms: BTreeMap<String, Vec<u64>>,
     /// The log.
     pub log: Vec<String>,
     /// What the timer was set to.
@@ -121,7 +125,7 @@ pub struct State {
     pub journal: Option<Vec<Call>>,
     /// What was given out as random, in order.
     pub randomness: Vec<Vec<u8>>,
-    counter_names: Vec<String>,
+    metrics: Vec<(MetricKind, String)>,
     calls_sent: u32,
 }
 
@@ -160,6 +164,11 @@ impl State {
     /// The stream that host calls are about.
     pub fn stream(&mut self) -> &mut Stream {
         self.streams.entry(self.effective).or_default()
+    }
+
+    fn metric(&self, id: MetricId) -> Result<(MetricKind, String), Status> {
+        let at = usize::try_from(id.0).unwrap_or(usize::MAX);
+        self.metrics.get(at).cloned().ok_or(Status(2))
     }
 
     fn map(&mut self, map: Map) -> &mut Vec<Line> {
@@ -246,21 +255,38 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn define_counter(&self, name: &str) -> Result<CounterId, Status> {
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, Status> {
         let mut state = self.host_call(Call::Metric)?;
-        let at = state.counter_names.iter().position(|known| known == name).unwrap_or_else(|| {
-            state.counter_names.push(name.into());
-            state.counter_names.len().saturating_sub(1)
+        let known = state.metrics.iter().position(|(known_kind, known)| *known_kind == kind && known == name);
+        let at = known.unwrap_or_else(|| {
+            state.metrics.push((kind, name.into()));
+            state.metrics.len().saturating_sub(1)
         });
-        Ok(CounterId(u32::try_from(at).unwrap_or(u32::MAX)))
+        Ok(MetricId(u32::try_from(at).unwrap_or(u32::MAX)))
     }
 
-    fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status> {
+    fn add_to_metric(&self, metric: MetricId, difference: i64) -> Result<(), Status> {
         let mut state = self.host_call(Call::Metric)?;
-        let at = usize::try_from(counter.0).unwrap_or(usize::MAX);
-        let name = state.counter_names.get(at).cloned().ok_or(Status(2))?;
-        let count = state.counters.entry(name).or_default();
-        *count = count.saturating_add(by.into());
+        match (state.metric(metric)?, u64::try_from(difference)) {
+            ((MetricKind::Counter, name), Ok(by)) => {
+                let count = state.counters.entry(name).or_default();
+                *count = count.saturating_add(by);
+            }
+            ((MetricKind::Gauge, name), _) => {
+                let gauge = state.gauges.entry(name).or_default();
+                *gauge = gauge.saturating_add(difference);
+            }
+            ((MetricKind::Counter | MetricKind::Histogram, _), _) => return Err(Status(2)),
+        }
+        Ok(())
+    }
+
+    fn record_metric(&self, metric: MetricId, value: u64) -> Result<(), Status> {
+        let mut state = self.host_call(Call::Metric)?;
+        match state.metric(metric)? {
+            (MetricKind::Histogram, name) => state.histograms.entry(name).or_default().push(value),
+            (MetricKind::Counter | MetricKind::Gauge, _) => return Err(Status(2)),
+        }
         Ok(())
     }
 

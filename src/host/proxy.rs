@@ -2,7 +2,7 @@
 //! (docs/decisions/0006).
 #![allow(unsafe_code)]
 
-use super::{ContextId, CounterId, Host, Map, Side, Status};
+use super::{ContextId, Host, Map, MetricId, MetricKind, Side, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
 use crate::store_client::CallId;
@@ -17,7 +17,6 @@ const OK: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const CALL_RESPONSE_BODY: u32 = 4;
 const NO_GRPC_STATUS: i32 = -1;
-const COUNTER: u32 = 0;
 const LEVEL_ERROR: u32 = 4;
 
 /// Where the proxy puts what it returns: memory that it got from `proxy_on_memory_allocate`, and its size.
@@ -92,6 +91,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, metric: *mut u32) -> u32;
     fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
+    fn proxy_record_metric(metric: u32, value: u64) -> u32;
 }
 
 #[cfg(target_os = "wasi")]
@@ -242,16 +242,21 @@ impl Host for Proxy {
         check(unsafe { proxy_set_tick_period_milliseconds(milliseconds) })
     }
 
-    fn define_counter(&self, name: &str) -> Result<CounterId, Status> {
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, Status> {
         let mut metric = 0;
         // SAFETY: the name is borrowed for the call, and the pointer is to a local that outlives it.
-        check(unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut metric) })?;
-        Ok(CounterId(metric))
+        check(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut metric) })?;
+        Ok(MetricId(metric))
     }
 
-    fn add_to_counter(&self, counter: CounterId, by: u32) -> Result<(), Status> {
+    fn add_to_metric(&self, metric: MetricId, difference: i64) -> Result<(), Status> {
         // SAFETY: no pointer is passed.
-        check(unsafe { proxy_increment_metric(counter.0, by.into()) })
+        check(unsafe { proxy_increment_metric(metric.0, difference) })
+    }
+
+    fn record_metric(&self, metric: MetricId, value: u64) -> Result<(), Status> {
+        // SAFETY: no pointer is passed.
+        check(unsafe { proxy_record_metric(metric.0, value) })
     }
 
     fn act_as(&self, context: ContextId) -> Result<(), Status> {

@@ -143,7 +143,7 @@ mod tests {
     fn a_value_of_an_older_key_is_read_and_one_of_a_strange_key_is_not() {
         let old = Keyring::new(key("old", 2, "s"), Vec::new());
         let value = seal(&session(), &store_key(7), &old);
-        assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), Some((stored(), KeyAge::Older)));
+        assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), Some((stored(), KeyAge::Older(1))));
         for strange in [key("strange", 3, "s"), key("new", 3, "s"), key("new", 1, "another scope")] {
             let value = seal(&session(), &store_key(7), &Keyring::new(strange, Vec::new()));
             assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), None);

@@ -37,7 +37,7 @@ impl StoreClient {
         counts.add(Counter::StoreCall(operation, said.result()));
         match call.job {
             Job::Lookup => {
-                let found = self.found(&call, said, now);
+                let found = self.found(&call, said, now, counts);
                 let at = self.lookups.iter().position(|(id, _)| *id == call.id);
                 let waiters = at.map(|at| self.lookups.swap_remove(at).1).unwrap_or_default();
                 self.waiters = self.waiters.saturating_sub(waiters.len());
@@ -76,7 +76,7 @@ impl StoreClient {
         }
     }
 
-    fn found(&mut self, call: &Call, said: Said, now: Monotonic) -> Found {
+    fn found(&mut self, call: &Call, said: Said, now: Monotonic, counts: &mut Counts) -> Found {
         let news = match said {
             Said::There { record, .. } => Known::Session(record),
             Said::Missing => Known::Missing,
@@ -84,7 +84,7 @@ impl StoreClient {
             Said::Unreadable(_) => Known::Unreadable,
             Said::Done(_) | Said::Nothing => return Found::Failed,
         };
-        match self.cache.learn(call.id, news, call.at, now) {
+        match self.learn(call.id, news, call.at, now, counts) {
             Known::Session(record) => Found::Session(record),
             Known::Missing => Found::Missing,
             Known::Revoked => Found::Revoked,
@@ -105,12 +105,12 @@ impl StoreClient {
         let written = match said {
             Said::Done(version) => {
                 let record = Record { generation, pins, version, age: KeyAge::Current };
-                self.cache.learn(call.id, Known::Session(record), call.at, now);
+                self.learn(call.id, Known::Session(record), call.at, now, counts);
                 Written::Settled
             }
             Said::There { record: theirs, .. } => {
                 let same = theirs.generation == session.generation && theirs.pins.agrees_with(&session.pins);
-                let replaced = theirs.generation < session.generation || same && theirs.age == KeyAge::Older;
+                let replaced = theirs.generation < session.generation || same && theirs.age != KeyAge::Current;
                 if replaced && tries < MOST_TRIES {
                     let again = tries.saturating_add(1);
                     if self.write(session, theirs.version, again, call.waiter, now, counts) {
@@ -118,13 +118,13 @@ impl StoreClient {
                     }
                     Written::Settled
                 } else {
-                    self.cache.learn(call.id, Known::Session(theirs.clone()), call.at, now);
+                    self.learn(call.id, Known::Session(theirs.clone()), call.at, now, counts);
                     if replaced || same { Written::Settled } else { Written::Adopted(theirs) }
                 }
             }
             // The store lost it.
             Said::Missing if self.lost_is_over() => {
-                self.cache.learn(call.id, Known::Missing, call.at, now);
+                self.learn(call.id, Known::Missing, call.at, now, counts);
                 Written::Revoked
             }
             Said::Missing if tries < MOST_TRIES => {
@@ -134,7 +134,7 @@ impl StoreClient {
                 Written::Settled
             }
             Said::Revoked => {
-                self.cache.learn(call.id, Known::Revoked, call.at, now);
+                self.learn(call.id, Known::Revoked, call.at, now, counts);
                 Written::Revoked
             }
             // No tombstone is hidden in it: this protocol tells them by the status. So the value can be put right.
@@ -159,12 +159,12 @@ impl StoreClient {
     ) -> Vec<Wake> {
         let written = match said {
             Said::There { record, .. } => {
-                self.cache.learn(call.id, Known::Session(record), call.at, now);
+                self.learn(call.id, Known::Session(record), call.at, now, counts);
                 Written::Settled
             }
             // The store lost it.
             Said::Missing if self.lost_is_over() => {
-                self.cache.learn(call.id, Known::Missing, call.at, now);
+                self.learn(call.id, Known::Missing, call.at, now, counts);
                 Written::Revoked
             }
             Said::Missing => {
@@ -174,7 +174,7 @@ impl StoreClient {
                 Written::Settled
             }
             Said::Revoked => {
-                self.cache.learn(call.id, Known::Revoked, call.at, now);
+                self.learn(call.id, Known::Revoked, call.at, now, counts);
                 Written::Revoked
             }
             Said::Done(_) | Said::Unreadable(_) | Said::Nothing => Written::Settled,

@@ -135,7 +135,7 @@ impl Worker {
     }
 
     fn count(&self, counter: Counter) -> u32 {
-        self.counts.clone().take().iter().find(|(known, _)| *known == counter).map_or(0, |(_, count)| *count)
+        self.counts.get(counter)
     }
 
     fn calls(&self, operation: Operation, result: CallResult) -> u32 {
@@ -202,6 +202,65 @@ impl Worker {
         self.put(session, None);
         assert_eq!(self.talk(store), []);
     }
+}
+
+#[test]
+fn what_is_known_asked_shared_and_displaced_is_counted() {
+    let mut worker = Worker::with(&config(r#","cache":{"entries":1}"#));
+    let counts = |worker: &Worker| {
+        [
+            Counter::Hit(Memory::Sessions),
+            Counter::Miss(Memory::Sessions),
+            Counter::LookupShared,
+            Counter::Evicted(Memory::Sessions),
+        ]
+        .map(|counter| worker.count(counter))
+    };
+    assert_eq!(worker.find(&session(0, A), 1), None);
+    assert_eq!(counts(&worker), [0, 1, 0, 0]);
+    assert_eq!(worker.find(&session(0, A), 2), None);
+    assert_eq!(counts(&worker), [0, 2, 1, 0], "the second waits for the first one's lookup");
+    assert_eq!(worker.client.remembered(), 0);
+    worker.answer_one(status(410, ""));
+    assert_eq!(worker.find(&session(0, A), 3), Some(Found::Revoked));
+    assert_eq!((counts(&worker), worker.client.remembered()), ([1, 2, 1, 0], 1));
+    assert_eq!(worker.find(&Session { id: SessionId([8; 16]), ..session(0, A) }, 4), None);
+    worker.answer_one(status(410, ""));
+    assert_eq!((counts(&worker), worker.client.remembered()), ([1, 3, 1, 1], 1), "there is room for one");
+}
+
+#[test]
+fn a_call_is_measured_until_it_is_answered_or_given_up() {
+    let mut worker = Worker::new();
+    let measured = |worker: &mut Worker| worker.counts.take_measured();
+    worker.find(&session(0, A), 1);
+    let sent = worker.send();
+    worker.pass(Duration::from_micros(7_900));
+    worker.answer(sent[0].0, status(404, ""));
+    assert_eq!(measured(&mut worker), [(Histogram::StoreCall(Operation::Lookup), 7)]);
+    worker.touch(&session(0, A));
+    worker.send();
+    worker.pass(Duration::from_secs(2));
+    worker.tick();
+    assert_eq!(measured(&mut worker), [(Histogram::StoreCall(Operation::Touch), 2000)]);
+    worker.touch(&session(0, A));
+    let call = worker.client.outgoing().unwrap();
+    let _ = worker.client.unsent(call, worker.now, &mut worker.counts);
+    assert_eq!(measured(&mut worker), [], "it was never made");
+}
+
+#[test]
+fn a_store_is_left_alone_until_the_pause_is_over() {
+    let mut worker = Worker::new();
+    assert!(!worker.client.is_left_alone(worker.now));
+    worker.open_breaker();
+    assert!(worker.client.is_left_alone(worker.now));
+    worker.pass(Duration::from_secs(1));
+    assert!(!worker.client.is_left_alone(worker.now), "the next call is made");
+    assert!(worker.touch(&session(0, A)));
+    assert!(worker.client.is_left_alone(worker.now), "and no other, until it is answered");
+    worker.answer_one(status(204, ""));
+    assert!(!worker.client.is_left_alone(worker.now));
 }
 
 #[test]

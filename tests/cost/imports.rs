@@ -4,7 +4,7 @@ use crate::meter;
 use crate::plugin::Watch;
 use mooring::headers::Headers;
 use mooring::host::fake::FakeHost;
-use mooring::host::{ContextId, CounterId, Host, Map, Side, Status};
+use mooring::host::{ContextId, Host, Map, MetricId, MetricKind, Side, Status};
 use std::time::Duration;
 use wasmi::{AsContextMut, Caller, Engine, Linker, Memory};
 
@@ -232,14 +232,18 @@ fn proxy(linker: &mut Linker<Watch>) {
             let lines = call.headers(lines, lines_size);
             status(call.made("send_local_response", &details).respond(code, &details, &lines, &body))
         };
-        "proxy_define_metric" => |call, _kind: u32, name: u32, name_size: u32, at: u32| {
+        "proxy_define_metric" => |call, kind: u32, name: u32, name_size: u32, at: u32| {
+            let kinds = [MetricKind::Counter, MetricKind::Gauge, MetricKind::Histogram];
+            let kind = kinds.into_iter().find(|known| *known as u32 == kind).expect("a kind of metric");
             let name = call.text(name, name_size);
-            let id = call.made("define_metric", "").define_counter(&name);
+            let id = call.made("define_metric", "").define_metric(kind, &name);
             call.fixed(id, at, |id| id.0.to_le_bytes().into())
         };
         "proxy_increment_metric" => |call, id: u32, by: i64| {
-            let by = u32::try_from(by).expect("a counter goes up");
-            status(call.made("increment_metric", "").add_to_counter(CounterId(id), by))
+            status(call.made("increment_metric", "").add_to_metric(MetricId(id), by))
+        };
+        "proxy_record_metric" => |call, id: u32, value: u64| {
+            status(call.made("record_metric", "").record_metric(MetricId(id), value))
         };
     }
 }

@@ -77,7 +77,25 @@ const RESUMED: &[&str] = &[
 ];
 
 pub const KINDS: &[Kind] = &[
-    Kind { name: "resumed", config: default, happens: resumed, instructions: 14_000, calls: RESUMED },
+    Kind { name: "resumed", config: default, happens: resumed, instructions: 13_000, calls: RESUMED },
+    Kind {
+        name: "resumed, the access log told of everything",
+        config: || keys(json!({"access_log": "all"})),
+        happens: resumed,
+        instructions: 15_000,
+        calls: &[
+            "on_request_headers:",
+            "get_header_map_pairs request",
+            "replace_header_map_value cookie",
+            "replace_header_map_value x-mooring-host",
+            "replace_header_map_value x-mooring-session",
+            "on_response_headers:",
+            "get_header_map_value x-mooring-host",
+            "get_header_map_value x-mooring-action",
+            "remove_header_map_value x-mooring-session",
+            "set_property mooring",
+        ],
+    },
     Kind {
         name: "resumed, the cookie forwarded",
         config: || keys(json!({"cookie": {"forward": true}})),
@@ -105,7 +123,7 @@ pub const KINDS: &[Kind] = &[
         name: "resumed, no session id for the application",
         config: || keys(json!({"app": {"session_header": null}})),
         happens: resumed,
-        instructions: 12_000,
+        instructions: 13_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -141,7 +159,7 @@ pub const KINDS: &[Kind] = &[
             }))
         },
         happens: resumed,
-        instructions: 9_200,
+        instructions: 9_800,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -154,7 +172,7 @@ pub const KINDS: &[Kind] = &[
         name: "resumed, a debug header",
         config: || keys(json!({"debug_header": "x-decision"})),
         happens: resumed,
-        instructions: 13_000,
+        instructions: 14_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -342,7 +360,7 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             traffic.begin();
         },
-        instructions: 65_000,
+        instructions: 67_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -362,6 +380,7 @@ pub const KINDS: &[Kind] = &[
             "remove_header_map_value x-mooring-session",
             "add_header_map_value set-cookie",
             "add_header_map_value cache-control",
+            "set_property mooring",
         ],
     },
     Kind {
@@ -375,7 +394,7 @@ pub const KINDS: &[Kind] = &[
             assert_eq!(traffic.response_header(id, "set-cookie"), None);
             traffic.end(id);
         },
-        instructions: 11_000,
+        instructions: 13_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -387,6 +406,7 @@ pub const KINDS: &[Kind] = &[
             "get_header_map_value x-mooring-action",
             "get_property response.code_details",
             "remove_header_map_value x-mooring-session",
+            "set_property mooring",
         ],
     },
     Kind {
@@ -402,7 +422,7 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             assert!(traffic.exchange(lines, &HOME).is_some());
         },
-        instructions: 75_000,
+        instructions: 77_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -423,6 +443,7 @@ pub const KINDS: &[Kind] = &[
             "remove_header_map_value x-mooring-session",
             "add_header_map_value set-cookie",
             "add_header_map_value cache-control",
+            "set_property mooring",
         ],
     },
     Kind {
@@ -435,7 +456,7 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             assert!(traffic.exchange(browser(Some(&among_others(&cookie))), &HOME).is_some());
         },
-        instructions: 58_000,
+        instructions: 59_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -454,6 +475,7 @@ pub const KINDS: &[Kind] = &[
             "remove_header_map_value x-mooring-session",
             "add_header_map_value set-cookie",
             "add_header_map_value cache-control",
+            "set_property mooring",
         ],
     },
     Kind {
@@ -484,6 +506,7 @@ pub const KINDS: &[Kind] = &[
             "remove_header_map_value x-mooring-session",
             "add_header_map_value set-cookie",
             "add_header_map_value cache-control",
+            "set_property mooring",
         ],
     },
     Kind {
@@ -495,7 +518,7 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             assert!(traffic.exchange(browser(Some(&among_others(&cookie))), &OTHER).is_some());
         },
-        instructions: 72_000,
+        instructions: 76_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -511,6 +534,7 @@ pub const KINDS: &[Kind] = &[
             "get_property xds.cluster_name",
             "get_property upstream.address",
             "clock_time_get",
+            "get_property upstream.request_attempt_count",
             "random_get",
             "clock_time_get",
             "get_header_map_pairs response",
@@ -518,6 +542,7 @@ pub const KINDS: &[Kind] = &[
             "remove_header_map_value x-mooring-session",
             "add_header_map_value set-cookie",
             "add_header_map_value cache-control",
+            "set_property mooring",
         ],
     },
     Kind {
@@ -528,7 +553,7 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             assert_eq!(traffic.exchange(browser(None), &HOME), None);
         },
-        instructions: 6_700,
+        instructions: 7_000,
         calls: &[
             "on_request_headers:",
             "get_header_map_pairs request",
@@ -570,7 +595,7 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             traffic.trailers(id);
         },
-        instructions: 1_000,
+        instructions: 1_200,
         calls: &[
             "on_response_trailers:",
             "remove_header_map_value x-mooring-host",
@@ -586,8 +611,17 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             traffic.tick();
         },
-        instructions: 550,
-        calls: &["on_tick:", "get_current_time_nanoseconds", "increment_metric"],
+        instructions: 4_100,
+        calls: &[
+            "on_tick:",
+            "get_current_time_nanoseconds",
+            // What it came with.
+            "increment_metric",
+            // A host that no session was pinned to before.
+            "define_metric",
+            // That, what became of it, and that this configuration is at work here.
+            "increment_metric (3 times)",
+        ],
     },
     Kind {
         name: "a tick with nothing to do",
@@ -598,19 +632,19 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             traffic.tick();
         },
-        instructions: 490,
+        instructions: 740,
         calls: &["on_tick:", "get_current_time_nanoseconds", "clock_time_get"],
     },
     Kind {
         name: "the configuration",
         config: default,
         happens: |_| {},
-        instructions: 640_000,
+        instructions: 760_000,
         calls: &[
             "on_configure:",
             "get_buffer_bytes configuration",
             "call_foreign_function declare_property",
-            "define_metric (65 times)",
+            "define_metric (97 times)",
             "set_tick_period_milliseconds",
             "get_current_time_nanoseconds",
         ],

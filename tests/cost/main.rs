@@ -87,6 +87,7 @@ fn many_sessions_cost_the_next_request_next_to_nothing() {
             let cookie = traffic.begin();
             kinds::returned(&mut traffic, &cookie);
         }
+        traffic.tick();
         let cookie = traffic.begin();
         traffic.plugin.forget();
         kinds::returned(&mut traffic, &cookie);

@@ -5,6 +5,7 @@
 mod configs;
 mod hostile;
 mod memory;
+mod metrics;
 mod protocols;
 #[allow(dead_code)]
 mod rig;

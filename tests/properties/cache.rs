@@ -176,7 +176,7 @@ proptest! {
                 Event::Learn(name, news, ago) => {
                     let since = now - ago;
                     let held = cache.learn(id(name), news.known(), at(since), at(now));
-                    prop_assert_eq!(News::of(&held), model.learn(name, news, since, now));
+                    prop_assert_eq!(News::of(&held.holds), model.learn(name, news, since, now));
                     let (calls, ended) = &mut told[usize::from(name)];
                     calls.push(since);
                     *ended |= news == News::Revoked;

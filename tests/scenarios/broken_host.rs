@@ -100,7 +100,7 @@ fn a_plugin_that_cannot_be_set_up_is_refused_with_a_reason() {
     for (call, reason) in [
         (Call::Configuration, "the proxy cannot give the configuration (status 10)"),
         (Call::SetProperty, "the proxy cannot declare a property (status 10)"),
-        (Call::Metric, "the proxy cannot define a counter (status 10)"),
+        (Call::Metric, "the proxy cannot define a metric (status 10)"),
         (Call::Tick, "the proxy cannot set a timer (status 10)"),
     ] {
         let host = FakeHost::default();

@@ -4,6 +4,7 @@
 
 mod broken_host;
 mod fake;
+mod gauges;
 mod proxy;
 mod security;
 #[path = "../shared/mod.rs"]

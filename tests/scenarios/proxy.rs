@@ -106,6 +106,17 @@ impl Proxy {
         first(&state.streams.get(&id.into())?.response_headers, name)
     }
 
+    /// What the access log was told of a stream.
+    pub fn logged(&self, id: StreamId) -> Option<String> {
+        let state = self.host.state();
+        let line = state.streams.get(&id.into())?.properties.get("mooring")?;
+        String::from_utf8(line.clone()).ok()
+    }
+
+    pub fn gauge(&self, name: &str) -> i64 {
+        self.host.state().gauges.get(name).copied().unwrap_or(0)
+    }
+
     /// The timer of a root fires.
     pub fn tick(&mut self, root: ContextId) {
         self.host.enter(root);

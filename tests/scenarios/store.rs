@@ -437,4 +437,47 @@ fn a_request_that_the_proxy_answers_meanwhile_is_counted() {
     let (id, _) = proxy.request(ROOT);
     proxy.response(id, &[]);
     assert_eq!(proxy.counter("mooring_sessions.outcome=untouched"), 1);
+    assert_eq!(proxy.counter("mooring_requests.session=unconfirmed"), 1);
+    assert_eq!(proxy.logged(id).as_deref(), Some("untouched unconfirmed"));
+}
+
+#[test]
+fn a_client_that_does_not_wait_is_counted() {
+    let mut proxy = Proxy::new(json!({}));
+    let (id, _) = proxy.request(ROOT);
+    proxy.end(id);
+    assert_eq!(proxy.counter("mooring_requests.session=unconfirmed"), 1);
+}
+
+#[test]
+fn a_response_that_the_proxy_answers_in_place_of_is_logged() {
+    let mut proxy = Proxy::new(json!({"write": "sync", "create": "at_once"}));
+    let (id, _) = proxy.receive(ROOT, vec![line(":path", "/")]);
+    assert_eq!(proxy.response(id, &[]), Action::Pause);
+    proxy.response(id, &[]);
+    assert_eq!(proxy.logged(id).as_deref(), Some("untouched none"));
+}
+
+#[test]
+fn a_request_that_is_turned_away_is_logged() {
+    let mut proxy = Proxy::new(json!({"on_error": "fail"}));
+    let (id, _) = proxy.request(ROOT);
+    let call = proxy.sent_one();
+    proxy.give(&call, Vec::new(), Vec::new());
+    assert_eq!(proxy.host.state().streams[&id.into()].answered.as_ref().map(|(status, _)| *status), Some(503));
+    assert_eq!(proxy.logged(id).as_deref(), Some("failed unconfirmed"));
+    assert_eq!(proxy.counter("mooring_requests.session=unconfirmed"), 1);
+    assert_eq!(proxy.counter("mooring_sessions.outcome=failed"), 1);
+}
+
+#[test]
+fn what_is_owed_is_counted_as_lost_when_another_configuration_takes_its_place() {
+    let mut proxy = Proxy::new(json!({}));
+    let (id, _) = proxy.request(ROOT);
+    let call = proxy.sent_one();
+    proxy.answer(&call, "404", b"");
+    proxy.sent();
+    assert_eq!(proxy.response(id, &[line("x-mooring-action", "end")]), Action::Pause);
+    proxy.configure(ROOT, json!({}));
+    assert_eq!(proxy.counter("mooring_faults.kind=revocation_lost"), 1);
 }

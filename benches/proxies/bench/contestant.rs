@@ -214,11 +214,15 @@ impl Contestant {
 
     /// What the plugin counted so far. It hands its counts over once a second: they are complete when they stay as they are for
     /// longer.
+    /// What became of requests and of calls, and what went wrong.
     fn counters(&self) -> BTreeMap<String, u64> {
+        const TOLD: [&str; 4] = ["sessions.", "store_calls.", "tokens_refused.", "faults."];
         let Proxy::Envoy(envoy) = &self.proxy else { return BTreeMap::new() };
         let read = || {
             let stats = envoy.admin("/stats?filter=wasmcustom")?;
             let counters = stats.lines().filter_map(|line| line.strip_prefix("wasmcustom.")?.rsplit_once(": "));
+            let told = |name: &str| name.strip_prefix("mooring_").is_none_or(|n| TOLD.iter().any(|t| n.starts_with(t)));
+            let counters = counters.filter(|(name, _)| told(name));
             Some(counters.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
         };
         let mut last: BTreeMap<String, u64> = eventually("Envoy's counters", read);

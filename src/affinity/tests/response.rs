@@ -110,6 +110,7 @@ fn a_token_of_an_older_key_is_issued_anew_under_the_first() {
         worker: Worker::default(),
         proxy: Proxy::default(),
         cookie: scene.cookie.take(),
+        logged: None,
     };
     let mut scene = rotated;
     let (exchange, edits) = scene.request();

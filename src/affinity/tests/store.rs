@@ -87,7 +87,11 @@ impl Proxies {
         }
         let (exchange, edits) = match step {
             Request::Proceed(exchange, edits) => (exchange, edits),
-            Request::Refuse(seconds, ..) => return Seen::Refused(seconds),
+            Request::Refuse(seconds, exchange, _) => {
+                let logged = affinity.on_refused(&exchange, &mut self.scenes[at].worker).map(owned);
+                self.scenes[at].take(&logged.into_iter().collect::<Vec<_>>());
+                return Seen::Refused(seconds);
+            }
             Request::Wait(_) => panic!("waits again"),
         };
         self.asked = asked(&edits);
@@ -145,9 +149,7 @@ impl Proxies {
     }
 
     fn calls(&self, at: usize, operation: Operation, result: CallResult) -> u32 {
-        let counts = self.scenes[at].worker.counts.clone().take();
-        let counter = Counter::StoreCall(operation, result);
-        counts.iter().find(|(known, _)| *known == counter).map_or(0, |(_, count)| *count)
+        self.scenes[at].worker.counts.get(Counter::StoreCall(operation, result))
     }
 
     fn refused(&self, at: usize) -> bool {

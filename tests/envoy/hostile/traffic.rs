@@ -210,7 +210,7 @@ fn nothing_that_clients_and_hosts_send_stops_the_plugin_or_fools_it() {
     }
     let passed: u64 = decisions.values().sum();
     let all = Span { sent: tally.requests() + clean_requests + 4, seen: passed + clean_requests + 4 };
-    all.assert_holds(sum("mooring_sessions"), "outcomes");
+    all.assert_holds(sum("mooring_sessions."), "outcomes");
     assert_eq!(sum("mooring_faults.kind=proxy_call") + sum("mooring_faults.kind=randomness"), 0);
     end.assert_flat_since(&warm, 30);
 }
