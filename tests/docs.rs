@@ -6,6 +6,9 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+#[path = "shared/pages.rs"]
+mod pages;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -16,118 +19,17 @@ use mooring::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::session::{Session, SessionId};
 use mooring::store::StoreKey;
 use mooring::store::value::{self, Stored};
-use serde::Deserialize as _;
+use pages::{Block, Page, blocks, configs_within, pages, root};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const UNKNOWN: &str = "is an unknown field; accepted is ";
 
-struct Page {
-    path: PathBuf,
-    text: String,
-}
-
-/// A fenced block.
-struct Block {
-    /// Where it begins, for messages.
-    place: String,
-    /// What the comment in front of it says.
-    marker: Option<String>,
-    language: String,
-    text: String,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn markdown_in(folder: &Path, pages: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            markdown_in(&path, pages);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            pages.push(path);
-        }
-    }
-}
-
-fn pages() -> Vec<Page> {
-    let mut paths = Vec::new();
-    markdown_in(&root().join("docs"), &mut paths);
-    paths.extend(Some(root().join("README.md")).filter(|readme| readme.exists()));
-    assert!(!paths.is_empty());
-    paths.into_iter().map(|path| Page { text: fs::read_to_string(&path).expect("UTF-8"), path }).collect()
-}
-
 fn configuration() -> Page {
     pages().into_iter().find(|page| page.path.ends_with("docs/configuration.md")).expect("docs/configuration.md")
-}
-
-impl Page {
-    fn name(&self) -> String {
-        self.path.strip_prefix(root()).unwrap_or(&self.path).display().to_string()
-    }
-
-    fn blocks(&self) -> Vec<Block> {
-        let mut blocks = Vec::new();
-        let mut open: Option<Block> = None;
-        let mut marker = None;
-        for (at, line) in self.text.lines().enumerate() {
-            match (open.take(), line.trim_start().strip_prefix("```")) {
-                (Some(block), Some(_)) => blocks.push(block),
-                (Some(block), None) => open = Some(Block { text: block.text + line + "\n", ..block }),
-                (None, Some(language)) => {
-                    let place = format!("{}, line {}", self.name(), at.saturating_add(1));
-                    let (marker, language) = (marker.take(), language.trim().to_owned());
-                    open = Some(Block { place, marker, language, text: String::new() });
-                }
-                (None, None) if line.trim().is_empty() => {}
-                (None, None) => {
-                    let comment = line.trim().strip_prefix("<!--").and_then(|line| line.strip_suffix("-->"));
-                    marker = comment.map(|comment| comment.trim().to_owned());
-                }
-            }
-        }
-        assert!(open.is_none(), "{}: a block has no end", self.name());
-        blocks
-    }
-
-    /// The text between fenced blocks, without what stands in backticks.
-    fn prose(&self) -> String {
-        let (mut prose, mut fenced) = (String::new(), false);
-        for line in self.text.lines() {
-            if line.trim_start().starts_with("```") {
-                fenced = !fenced;
-            } else if !fenced {
-                prose.extend(line.split('`').step_by(2));
-                prose.push('\n');
-            }
-        }
-        prose
-    }
-
-    /// The rows of the tables that begin with this column.
-    fn rows(&self, column: &str) -> Vec<Vec<&str>> {
-        let (mut rows, mut within) = (Vec::new(), false);
-        for line in self.text.lines() {
-            let cells = line.strip_prefix('|').map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
-            within = match &cells {
-                Some(cells) => within || cells[0] == column,
-                None => false,
-            };
-            rows.extend(cells.filter(|cells| within && cells[0] != column && !cells[0].starts_with("---")));
-        }
-        rows
-    }
-}
-
-fn blocks(language: &str) -> Vec<Block> {
-    let blocks = pages().into_iter().flat_map(|page| page.blocks());
-    blocks.filter(|block| block.language == language).collect()
 }
 
 /// An environment with every variable, each with a secret of its own.
@@ -178,40 +80,34 @@ fn a_refusal_that_is_quoted_is_what_the_program_says() {
     assert!(quoted > 0);
 }
 
-/// The plugin's configs within YAML: a `StringValue` of Envoy's, or Istio's `pluginConfig`.
-fn configs_within(value: &Value, configs: &mut Vec<String>) {
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                match (name.as_str(), member["@type"].as_str(), &member["value"]) {
-                    ("configuration", Some("type.googleapis.com/google.protobuf.StringValue"), Value::String(json)) => {
-                        configs.push(json.clone());
-                    }
-                    ("pluginConfig", _, _) => configs.push(member.to_string()),
-                    _ => configs_within(member, configs),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| configs_within(item, configs)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 #[test]
 fn yaml_is_yaml_and_a_config_within_it_is_accepted() {
     let mut tried: u32 = 0;
     for Block { place, text, .. } in blocks("yaml") {
-        for document in serde_norway::Deserializer::from_str(&text) {
-            let value = Value::deserialize(document).unwrap_or_else(|error| panic!("{place}: {error}"));
-            let mut configs = Vec::new();
-            configs_within(&value, &mut configs);
-            for config in configs {
-                parse(&config).unwrap_or_else(|errors| panic!("{place}: {errors}"));
-                tried = tried.saturating_add(1);
-            }
+        for config in configs_within(&text).unwrap_or_else(|error| panic!("{place}: {error}")) {
+            parse(&config).unwrap_or_else(|errors| panic!("{place}: {errors}"));
+            tried = tried.saturating_add(1);
         }
     }
     assert!(tried > 0);
+}
+
+/// What the page about clients shows is what `tests/clients` runs: whole lines of a program in `examples/clients`.
+#[test]
+fn every_program_on_the_page_about_clients_is_one_that_the_tests_run() {
+    let page = pages().into_iter().find(|page| page.path.ends_with("docs/clients.md")).expect("docs/clients.md");
+    let programs = fs::read_dir(root().join("examples/clients")).expect("programs");
+    let programs =
+        programs.map(|entry| entry.expect("an entry").path()).filter(|path| path.extension().unwrap() != "proto");
+    let mut unseen: Vec<(PathBuf, String)> =
+        programs.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect();
+    for Block { place, text, .. } in
+        page.blocks().into_iter().filter(|block| ["js", "python"].contains(&&*block.language))
+    {
+        let at = unseen.iter().position(|(_, program)| format!("\n{program}").contains(&format!("\n{text}")));
+        unseen.remove(at.unwrap_or_else(|| panic!("{place} is in no program, or in one that was shown before")));
+    }
+    assert!(unseen.is_empty(), "not on the page: {unseen:?}");
 }
 
 /// The targets of `[text](target)` and `[label]: target`.
@@ -274,6 +170,20 @@ fn every_attack_on_the_page_about_security_has_a_test() {
 }
 
 /// The anchor that a heading gets: lower case, hyphens for spaces, and no other punctuation.
+#[test]
+fn what_measurements_write_is_there() {
+    let mut filled = 0;
+    for page in pages() {
+        for marker in page.text.split("<!-- end of ").skip(1).filter_map(|end| Some(end.split_once(" -->")?.0)) {
+            let begin = format!("<!-- {marker} -->");
+            let block = page.text.split_once(&begin).and_then(|(_, block)| block.split_once("<!-- end of "));
+            assert!(block.is_some_and(|(block, _)| block.lines().count() > 3), "{}: {marker}", page.name());
+            filled += 1;
+        }
+    }
+    assert!(filled > 5, "{filled}");
+}
+
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
@@ -395,7 +305,7 @@ fn words_and_durations_are_those_that_the_parser_accepts() {
             compared = compared.saturating_add(1);
         }
     }
-    assert_eq!(compared, 13, "eight fields of words, five durations");
+    assert_eq!(compared, 14, "nine fields of words, five durations");
 }
 
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {
@@ -470,7 +380,7 @@ fn every_value_of_the_page_is_what_its_session_gives_and_reads_as_it() {
             (value::seal(&session, &key, &signing), stored)
         };
         assert_eq!(given, sealed, "{name}");
-        let age = if id == "2026-11" { KeyAge::Current } else { KeyAge::Older };
+        let age = if id == "2026-11" { KeyAge::Current } else { KeyAge::Older(1) };
         assert_eq!(value::open(sealed.as_bytes(), &key, &keyring("2026-11", scope)), Some((stored, age)), "{name}");
 
         let (untagged, tag) = sealed.rsplit_once('.').unwrap();

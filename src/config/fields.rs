@@ -1,32 +1,64 @@
 //! Reads JSON objects field by field and collects what is wrong, so that one report names every error.
 
+use super::Environment;
+#[cfg(feature = "cli")]
+use super::description::{Description, Note};
 use super::duration;
 use super::error::{ConfigError, ConfigErrors};
 use crate::json::Json;
 use crate::text;
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+/// What every field holds while the reader describes itself: true, so that nothing takes it for `null`.
+#[cfg(feature = "cli")]
+const ANYTHING: &Json = &Json::Bool(true);
 
 /// Collects errors.
 #[derive(Default)]
-pub struct Report(Cell<Vec<ConfigError>>);
+pub struct Report {
+    errors: Cell<Vec<ConfigError>>,
+    /// What is read describes itself here, instead of being read.
+    #[cfg(feature = "cli")]
+    description: Option<Description>,
+}
 
 impl Report {
     /// Adds an error.
     #[cold]
     #[inline(never)]
     pub fn error(&self, path: &str, rule: String) {
-        let mut errors = self.0.take();
+        let mut errors = self.errors.take();
         errors.push(ConfigError { path: path.into(), rule });
-        self.0.set(errors);
+        self.errors.set(errors);
     }
 
     /// `value`, if there was no error. `value` is there whenever no error was reported.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, ConfigErrors> {
-        match (self.0.into_inner(), value) {
+        match (self.errors.into_inner(), value) {
             (errors, Some(value)) if errors.is_empty() => Ok(value),
             (errors, _) => Err(ConfigErrors(errors)),
         }
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Report {
+    /// What `read` says of the fields that it reads.
+    pub fn describe<T>(read: impl FnOnce(&Field<'_>) -> Option<T>) -> Description {
+        let report = Self { description: Some(Description::default()), ..Self::default() };
+        // What it makes of nothing does not matter.
+        let _ = read(&Field::root(&report, ANYTHING));
+        report.description.unwrap_or_default()
+    }
+
+    /// Takes a note of the field at `path`, if this is about descriptions; whether it is.
+    fn note(&self, path: &str, note: impl FnOnce() -> Note) -> bool {
+        if let Some(description) = &self.description {
+            description.add(path, note());
+        }
+        self.description.is_some()
     }
 }
 
@@ -49,22 +81,33 @@ impl<'a> Field<'a> {
         None
     }
 
+    #[cfg(feature = "cli")]
+    fn note(&self, note: impl FnOnce() -> Note) -> bool {
+        self.report.note(&self.path, note)
+    }
+
     fn mismatch<T>(&self, accepted: &str) -> Option<T> {
         self.error(format!("is {}; accepted is {accepted}", self.json.kind()))
     }
 
     pub fn bool(&self) -> Option<bool> {
+        #[cfg(feature = "cli")]
+        self.note(|| Note::Boolean);
         let Json::Bool(value) = self.json else { return self.mismatch("true or false") };
         Some(*value)
     }
 
     pub fn string(&self, accepted: &str) -> Option<&'a str> {
+        #[cfg(feature = "cli")]
+        self.note(|| Note::Text);
         let Json::String(value) = self.json else { return self.mismatch(accepted) };
         Some(value)
     }
 
     /// One of a closed set of words.
     pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        #[cfg(feature = "cli")]
+        self.note(|| Note::Words(words.iter().map(|(word, _)| (*word).into()).collect()));
         let accepted = text::joined(words.iter().map(|(word, _)| text::concat(&["\"", word, "\""])), ", ");
         let given = self.string(&format!("one of {accepted}"))?;
         let known = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
@@ -72,7 +115,9 @@ impl<'a> Field<'a> {
     }
 
     /// A whole number.
-    pub fn whole(&self, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    pub fn whole(&self, range: RangeInclusive<u32>) -> Option<u32> {
+        #[cfg(feature = "cli")]
+        self.note(|| Note::Whole(range.clone()));
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
         let Json::Number(number) = *self.json else { return self.mismatch(&accepted) };
         let fits = number.fract() == 0.0 && (f64::from(*range.start())..=f64::from(*range.end())).contains(&number);
@@ -82,6 +127,8 @@ impl<'a> Field<'a> {
     }
 
     pub fn duration(&self, shortest: Duration, longest: Duration) -> Option<Duration> {
+        #[cfg(feature = "cli")]
+        self.note(|| Note::Duration { shortest, longest, whole_seconds: false });
         let Some(value) = duration::parse(self.string(duration::FORM)?) else {
             return self.error(format!("is not a duration; accepted is {}", duration::FORM));
         };
@@ -96,6 +143,8 @@ impl<'a> Field<'a> {
     pub fn seconds(&self, shortest: u32, longest: u32) -> Option<u32> {
         let bounds = [shortest, longest].map(|bound| Duration::from_secs(bound.into()));
         let [shortest, longest] = bounds;
+        #[cfg(feature = "cli")]
+        self.note(|| Note::Duration { shortest, longest, whole_seconds: true });
         let value = self.duration(shortest, longest)?;
         if value.subsec_nanos() != 0 {
             return self.error("is not a whole number of seconds; accepted are whole seconds");
@@ -103,9 +152,18 @@ impl<'a> Field<'a> {
         u32::try_from(value.as_secs()).ok()
     }
 
-    pub fn items(&self, accepted: &str) -> Option<Vec<Field<'a>>> {
-        let Json::Array(items) = self.json else { return self.mismatch(accepted) };
+    /// The items of an array, which has so many of what it is made of.
+    pub fn items(&self, count: RangeInclusive<usize>, what: &str) -> Option<Vec<Field<'a>>> {
         let path = |at: usize| format!("{}[{at}]", self.path);
+        #[cfg(feature = "cli")]
+        if self.note(|| Note::Items(count.clone())) {
+            return Some(vec![Field { report: self.report, path: path(0), json: ANYTHING }]);
+        }
+        let accepted = format!("an array of {} to {} {what}", count.start(), count.end());
+        let Json::Array(items) = self.json else { return self.mismatch(&accepted) };
+        if !count.contains(&items.len()) {
+            self.error::<()>(format!("has {} {what}; accepted is {accepted}", items.len()));
+        }
         let field = |(at, json)| Field { report: self.report, path: path(at), json };
         Some(items.iter().enumerate().map(field).collect())
     }
@@ -116,6 +174,10 @@ impl<'a> Field<'a> {
 
     /// The members of an object, which may have those in `known` and no other.
     pub fn object(&self, known: &[&str]) -> Option<Object<'a>> {
+        #[cfg(feature = "cli")]
+        if self.note(|| Note::Members(known.iter().map(|name| (*name).into()).collect())) {
+            return Some(Object { report: self.report, path: self.path.clone(), members: &[] });
+        }
         let Json::Object(members) = self.json else { return self.mismatch("an object") };
         let object = Object { report: self.report, path: self.path.clone(), members };
         for (at, (name, _)) in members.iter().enumerate() {
@@ -127,6 +189,38 @@ impl<'a> Field<'a> {
             }
         }
         Some(object)
+    }
+
+    /// What is secret: `{"env": "NAME"}`, a variable that has it, or `{"INLINE": "…"}`, itself. Its place, and its bytes.
+    pub fn source(&self, inline: &str, what: &str, environment: Environment<'_>) -> Option<(Field<'a>, Vec<u8>)> {
+        let source = self.object(&["env", inline])?;
+        let name = |field: &Field<'a>| field.string("the name of an environment variable");
+        let (variable, itself) = (source.get("env"), source.get(inline));
+        #[cfg(feature = "cli")]
+        if self.note(|| Note::ExactlyOne) {
+            let _ = (name(&variable?), itself?.string(what));
+            return None;
+        }
+        match (variable, itself) {
+            (Some(field), None) => match environment(name(&field)?) {
+                Some(value) => Some((field, value)),
+                None => field.error(text::concat(&[
+                    "names an environment variable that is not set; accepted is one that the Wasm VM gets \
+                     (vm_config.environment_variables), with ",
+                    what,
+                    " in it",
+                ])),
+            },
+            (None, Some(field)) => {
+                let value = field.string(what)?.into();
+                Some((field, value))
+            }
+            (None, None) | (Some(_), Some(_)) => self.error(text::concat(&[
+                "names not exactly one source; accepted is {\"env\": \"NAME\"} or {\"",
+                inline,
+                "\": \"…\"}",
+            ])),
+        }
     }
 }
 
@@ -153,15 +247,26 @@ impl<'a> Object<'a> {
         self.report
     }
 
-    /// Reports that the member called `name` must be there.
-    pub fn missing(&self, name: &str, accepted: &str) {
-        self.report.error(&self.path_of(name), format!("is missing; accepted is {accepted}"));
-    }
-
     /// The member called `name`, if it was given.
     pub fn get(&self, name: &str) -> Option<Field<'a>> {
+        let path = self.path_of(name);
+        #[cfg(feature = "cli")]
+        if self.report.description.is_some() {
+            return Some(Field { report: self.report, path, json: ANYTHING });
+        }
         let (_, json) = self.members.iter().find(|(member, _)| member == name)?;
-        Some(Field { report: self.report, path: self.path_of(name), json })
+        Some(Field { report: self.report, path, json })
+    }
+
+    /// The member called `name`, which must be there.
+    pub fn required(&self, name: &str, accepted: &str) -> Option<Field<'a>> {
+        #[cfg(feature = "cli")]
+        self.report.note(&self.path_of(name), || Note::Required);
+        let field = self.get(name);
+        if field.is_none() {
+            self.report.error(&self.path_of(name), format!("is missing; accepted is {accepted}"));
+        }
+        field
     }
 
     /// The member called `name`, read, or `default` where it was not given.
@@ -180,6 +285,8 @@ impl<'a> Object<'a> {
         default: Option<T>,
         read: impl FnOnce(Field<'a>) -> Option<T>,
     ) -> Option<Option<T>> {
+        #[cfg(feature = "cli")]
+        self.report.note(&self.path_of(name), || Note::Nullable);
         self.read(name, default, |field| if field.is_null() { Some(None) } else { read(field).map(Some) })
     }
 

@@ -1,7 +1,7 @@
 //! The rules of `keys`.
 
 use super::Environment;
-use super::fields::{Field, Object};
+use super::fields::Object;
 use crate::base64;
 use crate::keyring::{Key, KeyId, Keyring, MAX_KEYS, MAX_SECRET, MIN_SECRET, Secret};
 
@@ -21,15 +21,7 @@ impl Keys {
 }
 
 pub(super) fn read(config: &Object<'_>, environment: Environment<'_>) -> Option<Keys> {
-    let accepted = format!("an array of 1 to {MAX_KEYS} keys");
-    let Some(field) = config.get("keys") else {
-        config.missing("keys", &accepted);
-        return None;
-    };
-    let items = field.items(&accepted)?;
-    if items.is_empty() || items.len() > MAX_KEYS {
-        field.error::<()>(format!("has {} keys; accepted is {accepted}", items.len()));
-    }
+    let items = config.required("keys", "an array of keys")?.items(1..=MAX_KEYS, "keys")?;
     let mut keys: Vec<(KeyId, Secret)> = Vec::new();
     let mut ids: Vec<KeyId> = Vec::new();
     for item in items {
@@ -49,10 +41,7 @@ pub(super) fn read(config: &Object<'_>, environment: Environment<'_>) -> Option<
 
 fn read_id(key: &Object<'_>, earlier: &[KeyId]) -> Option<KeyId> {
     let accepted = "1 to 32 characters of A-Z a-z 0-9 _ -";
-    let Some(field) = key.get("id") else {
-        key.missing("id", accepted);
-        return None;
-    };
+    let field = key.required("id", accepted)?;
     let Some(id) = KeyId::new(field.string(accepted)?) else {
         return field.error(format!("is not a key id; accepted is {accepted}"));
     };
@@ -62,35 +51,10 @@ fn read_id(key: &Object<'_>, earlier: &[KeyId]) -> Option<KeyId> {
     Some(id)
 }
 
-fn read_secret(key: &Object<'_>, environment: Environment<'_>) -> Option<Secret> {
-    let accepted = "{\"env\": \"NAME\"} or {\"base64\": \"…\"}";
-    let Some(field) = key.get("secret") else {
-        key.missing("secret", accepted);
-        return None;
-    };
-    let secret = field.object(&["env", "base64"])?;
-    match (secret.get("env"), secret.get("base64")) {
-        (Some(env), None) => read_variable(&env, environment),
-        (None, Some(base64)) => decode(&base64, base64.string("base64")?.as_bytes()),
-        (None, None) | (Some(_), Some(_)) => {
-            field.error(format!("names not exactly one source; accepted is {accepted}"))
-        }
-    }
-}
-
-fn read_variable(field: &Field<'_>, environment: Environment<'_>) -> Option<Secret> {
-    let name = field.string("the name of an environment variable")?;
-    match environment(name) {
-        Some(value) => decode(field, &value),
-        None => field.error(
-            "names an environment variable that is not set; accepted is one that the Wasm VM gets \
-             (vm_config.environment_variables), with base64 in it",
-        ),
-    }
-}
-
 /// Standard and URL-safe base64, with padding or without, white space around it: as `openssl rand -base64 32` or a mounted file gives it.
-fn decode(field: &Field<'_>, text: &[u8]) -> Option<Secret> {
+fn read_secret(key: &Object<'_>, environment: Environment<'_>) -> Option<Secret> {
+    let field = key.required("secret", "{\"env\": \"NAME\"} or {\"base64\": \"…\"}")?;
+    let (field, text) = field.source("base64", "base64", environment)?;
     let Some(bytes) = base64::from_any(text.trim_ascii()) else {
         return field.error("is not base64; accepted is base64 of the secret");
     };

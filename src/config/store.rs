@@ -122,10 +122,7 @@ pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<St
 }
 
 fn read_cluster(store: &Object<'_>) -> Option<String> {
-    let Some(field) = store.get("cluster") else {
-        store.missing("cluster", "the name of an Envoy cluster, 1 to 255 visible ASCII characters");
-        return None;
-    };
+    let field = store.required("cluster", "the name of an Envoy cluster, 1 to 255 visible ASCII characters")?;
     text(&field, "the name of an Envoy cluster", 255, |_| true)
 }
 
@@ -137,26 +134,9 @@ fn text(field: &Field<'_>, what: &str, longest: usize, fits: impl Fn(u8) -> bool
     if kept { Some(text.into()) } else { field.error(format!("breaks a rule; accepted is {accepted}")) }
 }
 
-fn read_token(field: &Field<'_>, environment: Environment<'_>) -> Option<Token> {
-    let accepted = "{\"env\": \"NAME\"} or {\"text\": \"…\"}";
-    let token = field.object(&["env", "text"])?;
-    match (token.get("env"), token.get("text")) {
-        (Some(field), None) => match environment(field.string("the name of an environment variable")?) {
-            Some(value) => check_token(&field, &value),
-            None => field.error(
-                "names an environment variable that is not set; accepted is one that the Wasm VM gets \
-                 (vm_config.environment_variables), with the token in it",
-            ),
-        },
-        (None, Some(field)) => check_token(&field, field.string("the token")?.as_bytes()),
-        (None, None) | (Some(_), Some(_)) => {
-            field.error(format!("names not exactly one source; accepted is {accepted}"))
-        }
-    }
-}
-
 /// White space around it is not part of it: mounted files end with a line break.
-fn check_token(field: &Field<'_>, value: &[u8]) -> Option<Token> {
+fn read_token(field: &Field<'_>, environment: Environment<'_>) -> Option<Token> {
+    let (field, value) = field.source("text", "the token", environment)?;
     Token::new(value.trim_ascii())
         .or_else(|| field.error("is not a token; accepted are 1 to 1024 visible ASCII characters"))
 }
