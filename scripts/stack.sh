@@ -1,6 +1,7 @@
 # Two Envoys with the plugin (envoy/store.yaml), three upstream hosts behind them, and the session store that the Envoys share, for
 # scripts/run and scripts/demo. Source it after lib.sh, in the project's root: `start_stack` starts all of it, and the end of the script
-# stops it, however it comes. STORE says what the store keeps its sessions in: memory (the default) or redis.
+# stops it, however it comes. STORE says what the store keeps its sessions in: memory (the default) or redis. Where `page` is set, the
+# hosts serve that page to browsers (examples/upstream/demo.rs tells what it is).
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # used by those who source it
@@ -14,6 +15,7 @@ export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
 
 # Process ids: of the Envoys, of the store and its Redis, and of the hosts as "name=pid". Empty for what does not run.
 envoy_pid='' other_envoy_pid='' store_pid='' redis_pid='' hosts=''
+page=''
 
 port_of() {
   case $1 in
@@ -42,7 +44,7 @@ forget_host() {
 }
 
 stop_stack() {
-  local status=$? pid pids="$envoy_pid $other_envoy_pid $store_pid $redis_pid" deadline=$((SECONDS + 5))
+  local status=${1:-$?} pid pids="$envoy_pid $other_envoy_pid $store_pid $redis_pid" deadline=$((SECONDS + 5))
   trap '' INT TERM HUP # Once more Ctrl-C would leave something behind.
   for pid in $hosts; do
     pids="$pids ${pid#*=}"
@@ -65,7 +67,9 @@ check_port() {
 }
 
 start_host() {
-  "${CARGO_TARGET_DIR:-target}/debug/examples/upstream" --listen "127.0.0.1:$(port_of "$1")" --name "$1" >".run/$1.log" 2>&1 &
+  local options=(--listen "127.0.0.1:$(port_of "$1")" --name "$1")
+  [[ -z $page ]] || options+=(--demo "$page")
+  "${CARGO_TARGET_DIR:-target}/debug/examples/upstream" "${options[@]}" >".run/$1.log" 2>&1 &
   hosts="$hosts $1=$!"
   disown # No "Killed" from the shell when one is killed.
 }
@@ -134,13 +138,21 @@ host_ready() {
   healthy "$admin" "$1" && healthy "$other_admin" "$1"
 }
 
+# all_serve URL: whether requests there meet every host. Envoy's workers learn of a host up to a second later than its admin interface.
+all_serve() {
+  local at
+  for ((at = 0; at < 12; at++)); do
+    curl -si -m 2 "$1/" | tr -d '\r' | sed -n 's/^x-served-by: //p'
+  done | sort -u | awk 'END { exit NR != 3 }'
+}
+
 # start_envoy CONFIG NAME: in the background. Logs go to .run/NAME.log and .run/NAME-access.log; the process id is $!.
 start_envoy() {
-  "$envoy" --config-path "$1" --use-dynamic-base-id --concurrency 2 --log-level warning >".run/$2-access.log" 2>".run/$2.log" &
+  "$envoy" --config-path "$1" --use-dynamic-base-id --concurrency 2 --log-level warning --file-flush-interval-msec 200 >".run/$2-access.log" 2>".run/$2.log" &
 }
 
 start_stack() {
-  local envoy name storage=${STORE:-memory}
+  local envoy name config=envoy/store.yaml storage=${STORE:-memory}
   case $storage in
   memory | redis) ;;
   *) die "STORE is '$storage': it may be memory or redis" ;;
@@ -167,8 +179,14 @@ start_stack() {
   fi
   MOORING_KEY_2026_11=$(<.run/key)
   export MOORING_KEY_2026_11
+  if [[ -n $page ]]; then
+    # The page shows what the plugin decided.
+    sed 's/"store": {"protocol"/"debug_header": "x-mooring-decision", &/' "$config" >.run/envoy.yaml
+    config=.run/envoy.yaml
+    grep -q x-mooring-decision "$config" || die "there is no place for the debug header in envoy/store.yaml"
+  fi
   # The same config on other ports.
-  sed -e 's/port_value: 10000}/port_value: 10001}/' -e 's/port_value: 9901}/port_value: 9902}/' envoy/store.yaml >.run/other-envoy.yaml
+  sed -e 's/port_value: 10000}/port_value: 10001}/' -e 's/port_value: 9901}/port_value: 9902}/' "$config" >.run/other-envoy.yaml
 
   trap stop_stack EXIT
   trap 'exit 130' INT
@@ -187,7 +205,7 @@ start_stack() {
   start_store
   wait_for "the store to be ready" store_ready
   note "starting two Envoys"
-  start_envoy envoy/store.yaml envoy
+  start_envoy "$config" envoy
   envoy_pid=$!
   start_envoy .run/other-envoy.yaml other-envoy
   other_envoy_pid=$!
@@ -196,6 +214,8 @@ start_stack() {
   for name in a b c; do
     wait_for "host $name to be healthy" host_ready "$name"
   done
+  wait_for "every host to serve" all_serve "$url"
+  wait_for "every host to serve at the other Envoy" all_serve "$other_url"
   wait_for "Envoy to find the store" store_seen "$admin"
   wait_for "the other Envoy to find the store" store_seen "$other_admin"
 }

@@ -2,12 +2,15 @@
 //!
 //! `upstream --listen 127.0.0.1:9001 --name a` speaks HTTP/1.1 and HTTP/2 (prior knowledge) on one port. The first line on
 //! stdout says where it listens, which matters with port 0: `listening on 127.0.0.1:40123`. SIGTERM and SIGINT stop it.
-//! Routes and query parameters: see [`server`].
+//! Routes and query parameters: see [`server`]; the page that `--demo` adds: [`demo`].
 
+mod demo;
 mod server;
 #[cfg(test)]
 mod tests;
 
+use axum::Router;
+use demo::Settings;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,23 +18,24 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-Usage: upstream --listen ADDRESS [--name NAME]
+Usage: upstream --listen ADDRESS [--name NAME] [--demo SETTINGS]
 
   --listen ADDRESS  where to listen: 127.0.0.1:9001; port 0 takes a free one
   --name NAME       what it calls itself (default: the address)
+  --demo SETTINGS   serves a page to browsers on which anybody may end it; what SETTINGS are: demo.rs
   --help            this text";
 
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Help,
-    Serve { listen: SocketAddr, name: Option<String> },
+    Serve { listen: SocketAddr, name: Option<String>, demo: Option<Settings> },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match command(std::env::args().skip(1)) {
         Ok(Command::Help) => writeln!(io::stdout(), "{USAGE}"),
-        Ok(Command::Serve { listen, name }) => run(listen, name).await,
+        Ok(Command::Serve { listen, name, demo }) => run(listen, name, demo).await,
         Err(message) => {
             eprintln!("upstream: {message}\n\n{USAGE}");
             return ExitCode::from(2);
@@ -47,7 +51,7 @@ async fn main() -> ExitCode {
 }
 
 fn command(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
-    let (mut listen, mut name) = (None, None);
+    let (mut listen, mut name, mut demo) = (None, None, None);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
@@ -59,14 +63,15 @@ fn command(mut arguments: impl Iterator<Item = String>) -> Result<Command, Strin
                 listen = Some(address);
             }
             "--name" => name = Some(value()?),
+            "--demo" => demo = Some(Settings::parse(&value()?).map_err(|error| format!("--demo: {error}"))?),
             unknown => return Err(format!("unknown argument {unknown}")),
         }
     }
     let listen = listen.ok_or("--listen is missing")?;
-    Ok(Command::Serve { listen, name })
+    Ok(Command::Serve { listen, name, demo })
 }
 
-async fn run(listen: SocketAddr, name: Option<String>) -> io::Result<()> {
+async fn run(listen: SocketAddr, name: Option<String>, demo: Option<Settings>) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = TcpListener::bind(listen)
@@ -80,5 +85,6 @@ async fn run(listen: SocketAddr, name: Option<String>) -> io::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    server::serve(listener, name.unwrap_or_else(|| address.to_string()), stop).await
+    let more = |upstream| demo.map_or_else(Router::new, |settings| demo::routes(upstream, settings));
+    server::serve(listener, name.unwrap_or_else(|| address.to_string()), more, stop).await
 }

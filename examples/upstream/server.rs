@@ -32,7 +32,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION, TRAILER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::middleware::map_response_with_state;
+use axum::middleware::{Next, from_fn, map_response_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{any, get, post};
 use axum::serve::{IncomingStream, Listener};
@@ -55,10 +55,11 @@ use tokio::sync::Notify;
 /// How long requests that are under way may go on once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-const ACTION: HeaderName = HeaderName::from_static("x-mooring-action");
+pub const ACTION: HeaderName = HeaderName::from_static("x-mooring-action");
 const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 
-struct Upstream {
+/// The server, as its handlers know it.
+pub struct Upstream {
     name: String,
     name_header: HeaderValue,
     address: SocketAddr,
@@ -67,10 +68,28 @@ struct Upstream {
     stop: Notify,
 }
 
-/// Serves on `listener` until `stop` is ready or a client posts to `/control/stop`.
+impl Upstream {
+    /// What it calls itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Lets it drain, or serve as usual.
+    pub fn drain(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Whether it drains.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Serves on `listener` until `stop` is ready or a client posts to `/control/stop`. It has these `more` routes beside its own.
 pub async fn serve(
     listener: TcpListener,
     name: String,
+    more: impl FnOnce(Arc<Upstream>) -> Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let name_header = HeaderValue::from_str(&name)
@@ -92,7 +111,8 @@ pub async fn serve(
         }
         let _ = stopping.send(());
     };
-    let service = routes(upstream).into_make_service_with_connect_info::<Connection>();
+    let more = more(upstream.clone());
+    let service = routes(upstream, more).into_make_service_with_connect_info::<Connection>();
     let serving = axum::serve(Breakable(listener), service).with_graceful_shutdown(stop);
     let out_of_patience = async {
         // An error means that the server ended by itself: nothing is left to wait for.
@@ -105,26 +125,43 @@ pub async fn serve(
     }
 }
 
-fn routes(upstream: Arc<Upstream>) -> Router {
+fn routes(upstream: Arc<Upstream>, more: Router) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/ws", any(web_socket))
+        .merge(controls())
+        .fallback(show)
+        .with_state(upstream.clone())
+        .merge(more)
+        .layer(map_response_with_state(upstream, sign))
+}
+
+fn controls() -> Router<Arc<Upstream>> {
+    Router::new()
         .route("/control/health/fail", post(fail))
         .route("/control/health/pass", post(pass))
         .route("/control/drain", post(drain))
         .route("/control/undrain", post(undrain))
         .route("/control/stop", post(stop))
         .route("/control/{*unknown}", any(async || (StatusCode::NOT_FOUND, "no such control\n")))
-        .fallback(show)
-        .layer(map_response_with_state(upstream.clone(), sign))
-        .with_state(upstream)
+        .layer(from_fn(refuse_other_sites))
+}
+
+/// Browsers say from where a request comes.
+pub async fn refuse_other_sites(request: Request, next: Next) -> Response {
+    match request.headers().get("sec-fetch-site") {
+        Some(site) if site != "same-origin" => {
+            (StatusCode::FORBIDDEN, "not for pages of other sites\n").into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 /// What every response has.
 async fn sign(State(upstream): State<Arc<Upstream>>, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.append(SERVED_BY, upstream.name_header.clone());
-    if upstream.draining.load(Ordering::Relaxed) && !headers.contains_key(ACTION) {
+    if upstream.is_draining() && !headers.contains_key(ACTION) {
         headers.insert(ACTION, HeaderValue::from_static("release"));
     }
     response
@@ -133,7 +170,7 @@ async fn sign(State(upstream): State<Arc<Upstream>>, mut response: Response) -> 
 async fn health(State(upstream): State<Arc<Upstream>>) -> (StatusCode, &'static str) {
     if upstream.failing.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, "failing\n")
-    } else if upstream.draining.load(Ordering::Relaxed) {
+    } else if upstream.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "healthy\n")
@@ -151,12 +188,12 @@ async fn pass(State(upstream): State<Arc<Upstream>>) -> &'static str {
 }
 
 async fn drain(State(upstream): State<Arc<Upstream>>) -> &'static str {
-    upstream.draining.store(true, Ordering::Relaxed);
+    upstream.drain(true);
     "draining\n"
 }
 
 async fn undrain(State(upstream): State<Arc<Upstream>>) -> &'static str {
-    upstream.draining.store(false, Ordering::Relaxed);
+    upstream.drain(false);
     "not draining\n"
 }
 
@@ -184,7 +221,7 @@ async fn echo(mut socket: WebSocket, name: &str) -> Result<(), axum::Error> {
 }
 
 /// Any other path: shows the request, in the shape that its query asks for.
-async fn show(
+pub async fn show(
     State(upstream): State<Arc<Upstream>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
     request: Request,
@@ -361,7 +398,7 @@ struct Breakable(TcpListener);
 /// A connection, as handlers know it. Once `broken`, nothing more is written, and whoever tries gets an error: the server
 /// then closes the connection.
 #[derive(Clone)]
-struct Connection {
+pub struct Connection {
     broken: Arc<AtomicBool>,
 }
 

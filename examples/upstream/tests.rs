@@ -1,4 +1,6 @@
+use super::demo::{self, Settings};
 use super::{Command, command, server};
+use axum::Router;
 use http_body_util::BodyExt as _;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
@@ -10,9 +12,21 @@ use tokio_tungstenite::tungstenite::{Message, connect};
 
 /// A server at work, by its URL.
 async fn upstream() -> (String, JoinHandle<io::Result<()>>) {
+    upstream_with(None).await
+}
+
+async fn upstream_with(demo: Option<Settings>) -> (String, JoinHandle<io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    (url, tokio::spawn(server::serve(listener, "a".into(), pending())))
+    let more = |upstream| demo.map_or_else(Router::new, |settings| demo::routes(upstream, settings));
+    (url, tokio::spawn(server::serve(listener, "a".into(), more, pending())))
+}
+
+const SETTINGS: &str =
+    r#"{"hosts": ["a"], "ports": [1], "idle_timeout": 1800, "absolute_timeout": 28800, "back_after": 1}"#;
+
+async fn demo() -> (String, JoinHandle<io::Result<()>>) {
+    upstream_with(Some(Settings::parse(SETTINGS).unwrap())).await
 }
 
 async fn get(url: String) -> Response {
@@ -31,15 +45,18 @@ fn parse(arguments: &[&str]) -> Result<Command, String> {
 #[test]
 fn arguments_are_read_and_errors_name_them() {
     let listen = "127.0.0.1:9001".parse().unwrap();
-    assert_eq!(parse(&["--listen", "127.0.0.1:9001"]), Ok(Command::Serve { listen, name: None }));
-    let named = Command::Serve { listen, name: Some("a".into()) };
-    assert_eq!(parse(&["--name", "a", "--listen", "127.0.0.1:9001"]), Ok(named));
+    assert_eq!(parse(&["--listen", "127.0.0.1:9001"]), Ok(Command::Serve { listen, name: None, demo: None }));
+    let demo = Some(Settings::parse(SETTINGS).unwrap());
+    let named = Command::Serve { listen, name: Some("a".into()), demo };
+    assert_eq!(parse(&["--name", "a", "--demo", SETTINGS, "--listen", "127.0.0.1:9001"]), Ok(named));
     assert_eq!(parse(&["--help"]), Ok(Command::Help));
     for (arguments, part) in [
         (&[][..], "--listen is missing"),
         (&["--listen"], "--listen needs a value"),
         (&["--listen", "9001"], "--listen 9001: not an address"),
         (&["--port", "1"], "unknown argument --port"),
+        (&["--demo", "yes"], "--demo: expected value"),
+        (&["--demo", r#"{"hosts": [], "ports": []}"#], "--demo: idle_timeout: not a number of seconds"),
     ] {
         let message = parse(arguments).unwrap_err();
         assert!(message.contains(part), "{message}");
@@ -166,4 +183,69 @@ async fn the_web_socket_greets_and_echoes() {
         assert_eq!(socket.read().unwrap(), Message::binary(vec![0, 255]));
     });
     client.await.unwrap();
+}
+
+async fn get_accepting(url: &str, accepted: &str) -> Response {
+    Client::new().get(url).header("accept", accepted).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_page_is_for_browsers_and_for_the_demo_alone() {
+    let browser = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    let (url, _server) = demo().await;
+    let page = get_accepting(&url, browser).await;
+    assert_eq!(page.headers()["vary"], "accept");
+    assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none';"));
+    assert!(page.text().await.unwrap().starts_with("<!doctype html>"));
+    for (path, accepted) in [("/", "*/*"), ("/?status=200", browser), ("/other", browser)] {
+        let shown: Value = get_accepting(&format!("{url}{path}"), accepted).await.json().await.unwrap();
+        assert_eq!((&shown["name"], &shown["path"]), (&json!("a"), &json!(path)));
+    }
+    let (url, _server) = upstream().await;
+    for path in ["/", "/demo/session"] {
+        let shown: Value = get_accepting(&format!("{url}{path}"), browser).await.json().await.unwrap();
+        assert_eq!(shown["path"], path);
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_told_what_the_host_remembers_of_the_session() {
+    let (url, _server) = demo().await;
+    let ask = async |id: &'static str| {
+        let request = Client::new().get(format!("{url}/demo/session")).header("x-mooring-session", id);
+        request.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let first = ask("first-session").await;
+    assert_eq!((&first["host"], &first["session"], &first["requests"]), (&json!("a"), &json!("first-"), &json!(1)));
+    assert_eq!(first["settings"], serde_json::from_str::<Value>(SETTINGS).unwrap());
+    assert_eq!(ask("first-session").await["requests"], 2);
+    assert_eq!(ask("other").await["requests"], 1);
+}
+
+#[tokio::test]
+async fn the_page_s_buttons_speak_for_the_application() {
+    let (url, _server) = demo().await;
+    for (path, action) in [("login", "rotate"), ("logout", "end"), ("drain", "release")] {
+        let response = Client::new().post(format!("{url}/demo/{path}")).send().await.unwrap();
+        assert_eq!(response.headers()["x-mooring-action"], action);
+        assert_eq!(response.json::<Value>().await.unwrap()["draining"], path == "drain");
+    }
+    let healthy = async {
+        while get(format!("{url}/health")).await.status() != StatusCode::OK {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), healthy).await.expect("it drains no longer");
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_cannot_press_the_buttons() {
+    let (url, _server) = demo().await;
+    for button in ["demo/login", "demo/logout", "demo/drain", "demo/kill", "control/stop", "control/drain"] {
+        for site in ["cross-site", "same-site", "none"] {
+            let request = Client::new().post(format!("{url}/{button}")).header("sec-fetch-site", site);
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN, "{button} from {site}");
+        }
+    }
+    assert_eq!(get(format!("{url}/health")).await.status(), StatusCode::OK, "drained or killed");
 }

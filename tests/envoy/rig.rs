@@ -130,6 +130,11 @@ impl Envoy {
         String::from_utf8_lossy(&std::fs::read(self.folder.path().join("log")).unwrap_or_default()).into_owned()
     }
 
+    /// Where the admin interface listens.
+    pub fn admin_address(&self) -> &str {
+        &self.admin
+    }
+
     /// Asks the admin interface; `None` while it does not answer.
     pub fn admin(&self, path: &str) -> Option<String> {
         self.client.get(format!("http://{}{path}", self.admin)).send().ok()?.text().ok()
@@ -307,10 +312,13 @@ impl Bootstrap {
         self.http()["http_protocol_options"]["enable_trailers"] = true.into();
         let clusters = self.0["static_resources"]["clusters"].as_array_mut().expect("clusters");
         for cluster in clusters {
-            cluster["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}}}});
+            speak(cluster, json!({"http_protocol_options": {"enable_trailers": true}}));
         }
+    }
+
+    /// Lets Envoy speak HTTP/2 to a cluster's hosts, with these options.
+    pub fn speak_http2(&mut self, cluster: &str, options: Value) {
+        speak(self.cluster(cluster), json!({"http2_protocol_options": options}));
     }
 
     pub fn routes(&mut self) -> &mut Vec<Value> {
@@ -340,6 +348,12 @@ impl Bootstrap {
         ];
         self.routes().splice(0..0, added);
     }
+}
+
+fn speak(cluster: &mut Value, config: Value) {
+    cluster["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": config}});
 }
 
 /// The cluster with this name, these hosts, and health checks that come faster.
@@ -438,7 +452,7 @@ impl EnvoyWorld {
         let stat = |name: &str| {
             stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse::<u64>().ok())
         };
-        for name in ["vm_reload", "vm_reload_failure", "vm_reload_backoff"] {
+        for name in ["vm_reload_success", "vm_reload_failure", "vm_reload_backoff"] {
             assert_eq!(stat(&format!("wasm.mooring.{name}")).unwrap_or(0), 0, "{stats}");
         }
         let log = self.envoy.log();
@@ -497,7 +511,7 @@ impl EnvoyWorld {
     /// Waits until the plugin has counted every request. Each has one outcome; counts are handed over once a second.
     pub fn settle(&self) {
         eventually("the plugin's counts", || {
-            let stats = self.envoy.admin("/stats?filter=mooring_sessions")?;
+            let stats = self.envoy.admin("/stats?filter=mooring_sessions.outcome")?;
             let counts = stats.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok());
             (counts.sum::<u64>() >= self.sent).then_some(())
         });

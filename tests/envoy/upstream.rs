@@ -64,7 +64,7 @@ fn serve(name: &str, listener: TcpListener) -> Runtime {
     let name = name.to_owned();
     runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-        server::serve(listener, name, std::future::pending()).await
+        server::serve(listener, name, |_| axum::Router::new(), std::future::pending()).await
     });
     runtime
 }

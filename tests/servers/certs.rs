@@ -1,4 +1,4 @@
-//! Certificates for 127.0.0.1, of an authority made up for the occasion.
+//! Certificates for 127.0.0.1 and names that lead there, of an authority made up for the occasion.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,11 @@ pub struct Certificates {
 impl Certificates {
     /// Makes them.
     pub fn new() -> Self {
+        Self::naming(&[])
+    }
+
+    /// As [`Self::new`]; they name these hosts as well.
+    pub fn naming(hosts: &[&str]) -> Self {
         let certificates = Self { folder: tempfile::tempdir().expect("a folder") };
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -22,9 +27,9 @@ impl Certificates {
             CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
         std::fs::write(certificates.ca(), authority.pem()).expect("a file");
         for name in ["server", "client"] {
-            let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+            let names = ["127.0.0.1", "localhost"].iter().chain(hosts).map(|&host| host.to_owned());
             let key = KeyPair::generate().expect("a key");
-            let params = CertificateParams::new(names).expect("names");
+            let params = CertificateParams::new(names.collect::<Vec<_>>()).expect("names");
             let certificate = params.signed_by(&key, &authority).expect("a certificate");
             std::fs::write(certificates.file(&format!("{name}.pem")), certificate.pem()).expect("a file");
             std::fs::write(certificates.file(&format!("{name}.key")), key.serialize_pem()).expect("a file");

@@ -1,13 +1,18 @@
-//! Real servers for tests: Redis in its forms, the session store, and certificates for TLS. Each listens on free ports of 127.0.0.1,
-//! keeps its files in a folder of its own, and is gone when it is dropped.
+//! Real servers for tests: Redis in its forms, the session store, Prometheus, hosts that speak gRPC or serve the demo's page, what
+//! drives a browser, and certificates for TLS. Each listens on free ports of 127.0.0.1, keeps its files in a folder of its own, and is
+//! gone when it is dropped.
 //!
 //! Nothing here depends on a particular test; `#[path]` brings it into each that wants it.
 
 pub mod certs;
+pub mod chromedriver;
+pub mod demo_host;
+pub mod prometheus;
 pub mod redis;
 pub mod store;
 pub mod upstash;
 pub mod webdis;
+pub mod who;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -56,6 +61,11 @@ pub fn tool(variable: &str, name: &str) -> PathBuf {
     let output = script.arg(name).stderr(Stdio::inherit()).output().expect("scripts/tools");
     assert!(output.status.success(), "scripts/tools {name} failed");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+/// The folder with the packages of Node.js that the programs in `examples/clients` import.
+pub fn node_packages() -> PathBuf {
+    tool("MOORING_NODE_PACKAGES", "node-packages")
 }
 
 /// A process of ours, killed when dropped.
