@@ -1,13 +1,19 @@
 # What people and CI run. Every target is a script in scripts/, which installs what it needs.
 .DEFAULT_GOAL := help
-steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test chaos-test
-.PHONY: help wasm run demo test bench bench-scale bench-core fleet fuzz chaos soak clean $(steps)
+steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test clients-test deploy-test monitoring-test chaos-test
+.PHONY: help wasm cli image run demo test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 wasm: ## build the plugin: dist/mooring.wasm
 	@scripts/wasm
+
+cli: ## build the command line: dist/mooring
+	@scripts/cli
+
+image: ## pack the plugin into an OCI image for Istio and Envoy Gateway: dist/image
+	@scripts/image
 
 run: ## run two Envoys with the plugin, hosts and a session store (STORE=redis: over Redis)
 	@scripts/run
@@ -29,9 +35,15 @@ artefact-test: ## look into the built plugin: what in it can trap, and from wher
 cost-test: ## count what a request costs the built plugin: host calls, and instructions
 validate: ## check the configs in envoy/ with Envoy and Compose
 envoy-test: ## run the black-box tests against a real Envoy
+clients-test: ## run real clients through a real Envoy: a browser, curl, Python, Node.js, gRPC, WebSocket
+deploy-test: ## check what deploy/ has: objects, images, and what Istio and Envoy Gateway make of them in a real Envoy
+monitoring-test: ## try rules, alerts and dashboard on a real Prometheus that scrapes real Envoys
 chaos-test: ## break hosts, Envoys, stores and clocks under load, in small
 $(steps):
 	@scripts/test $@
+
+test-matrix: ## run the black-box tests on every Envoy from 1.36 to 1.40; writes docs/compatibility.md
+	@scripts/matrix
 
 bench: ## measure whole proxies, ours and others, side by side; writes the table into docs/performance.md
 	@scripts/bench peers
@@ -53,6 +65,9 @@ chaos: ## chaos-test at full size; writes its table into docs/reliability.md
 
 soak: ## an hour of everything (TIME: so many seconds); writes its figures into docs/reliability.md
 	@scripts/endurance soak
+
+screenshots: ## take the pictures of docs/monitoring.md: Prometheus, and the dashboard (7 minutes)
+	@scripts/screenshots
 
 clean: ## remove what was built (tools stay in the cache folder)
 	cargo clean
