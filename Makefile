@@ -4,7 +4,7 @@ steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-te
 .PHONY: help wasm cli image run demo test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 19
 
 wasm: ## build the plugin: dist/mooring.wasm
 	@scripts/wasm

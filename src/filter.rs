@@ -167,7 +167,8 @@ impl<H: Host> Contexts<H> {
         let exchange = match std::mem::replace(&mut stream.phase, Phase::Over) {
             Phase::Response(exchange) => exchange,
             // The proxy answers by itself, and waits no longer.
-            phase @ (Phase::Waiting(_) | Phase::Held(_)) => return self.answered_meanwhile(id, &phase),
+            Phase::Waiting(_) => return self.answered_meanwhile(id, None),
+            Phase::Held(held) => return self.answered_meanwhile(id, Some(&held)),
             Phase::Request | Phase::Over => return Action::Continue,
         };
         let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
@@ -184,14 +185,13 @@ impl<H: Host> Contexts<H> {
         if calls { self.deliver(root, Some(id), Vec::new()) } else { Action::Continue }
     }
 
-    /// The proxy answered a stream by itself that waited for the store.
-    fn answered_meanwhile(&mut self, id: StreamId, phase: &Phase) -> Action {
+    /// The proxy answered a stream by itself whose request, or whose response, waited for the store.
+    fn answered_meanwhile(&mut self, id: StreamId, held: Option<&Held>) -> Action {
         let Some((host, plugin, _)) = self.parts(id) else { return Action::Continue };
         plugin.leave(id);
-        let edit = match phase {
-            Phase::Waiting(_) => plugin.affinity.on_answered_while_waiting(&mut plugin.worker),
-            Phase::Held(held) => plugin.affinity.on_answered_while_held(held, &mut plugin.worker),
-            Phase::Request | Phase::Response(_) | Phase::Over => None,
+        let edit = match held {
+            Some(held) => plugin.affinity.on_answered_while_held(held, &mut plugin.worker),
+            None => plugin.affinity.on_answered_while_waiting(&mut plugin.worker),
         };
         let inputs = HostInputs::new(host, &plugin.carried_name, plugin.clock);
         inputs.apply(Map::ResponseHeaders, edit.into_iter().collect());
