@@ -165,6 +165,7 @@ const END_HEADERS: u8 = 4;
 /// One connection with a few requests in frames that no library would write.
 pub async fn converse_in_frames(address: &str, rng: &mut Rng, tokens: &Tokens, tally: &mut Tally) {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // Streams that have no answer, and what they asked.
     let mut open = Vec::new();
     // Most of what is wrong ends the connection.
     let wild = rng.u8(..3) == 0;
@@ -174,10 +175,14 @@ pub async fn converse_in_frames(address: &str, rng: &mut Rng, tokens: &Tokens, t
         let is_fit = |case: &Case| !case.expected.to_hostile_host && (wild || is_clean(case));
         let case = cases.find(is_fit).expect("another case");
         tally.send("HTTP/2 in frames", &case.expected);
-        open.push(at * 2 + 1);
         request_in_frames(&mut bytes, at * 2 + 1, &case, wild, rng);
-        if rng.u8(..8) == 0 {
+        // Whoever is reset has no answer to give, and may yet give one.
+        let reset = rng.u8(..8) == 0;
+        if reset {
             frame(&mut bytes, RST_STREAM, 0, at * 2 + 1, &8u32.to_be_bytes());
+            tally.lose("", true);
+        } else {
+            open.push((at * 2 + 1, case));
         }
         if wild && rng.u8(..8) == 0 {
             let payload: Vec<u8> = (0..rng.usize(..30)).map(|_| rng.u8(..)).collect();
@@ -198,17 +203,18 @@ pub async fn converse_in_frames(address: &str, rng: &mut Rng, tokens: &Tokens, t
     };
     let receive = async {
         let mut answered = 0;
-        let mut patience = PATIENCE;
+        // Less than a conversation has, so that it is told which stream was not answered.
+        let mut patience = PATIENCE / 2;
         while !open.is_empty()
             && let Ok(Ok((kind, flags, id))) = tokio::time::timeout(patience, next_frame(&mut read)).await
         {
             match kind {
-                HEADERS | RST_STREAM if open.contains(&id) => {
-                    open.retain(|known| *known != id);
+                HEADERS | RST_STREAM if open.iter().any(|(known, _)| *known == id) => {
+                    open.retain(|(known, _)| *known != id);
                     answered += 1;
                 }
-                // Envoy has heard it all: what it does not answer soon, it waits for more of.
-                PING if flags == 1 => patience = Duration::from_millis(100),
+                // Envoy has heard it all: of what is wrong and not answered soon, it waits for more.
+                PING if flags == 1 && wild => patience = Duration::from_millis(100),
                 GOAWAY => break,
                 _ => {}
             }
@@ -217,7 +223,7 @@ pub async fn converse_in_frames(address: &str, rng: &mut Rng, tokens: &Tokens, t
     };
     let (answered, _) = tokio::join!(receive, send);
     (0..answered).for_each(|_| *tally.came.entry("frames").or_default() += 1);
-    open.iter().for_each(|_| tally.lose("", true));
+    open.iter().for_each(|(id, case)| tally.lose(&format!("stream {id} in frames: {}", describe(case)), wild));
 }
 
 fn request_in_frames(bytes: &mut Vec<u8>, id: u32, case: &Case, wild: bool, rng: &mut Rng) {
