@@ -10,7 +10,30 @@ die() {
   note "error: $*"
   exit 1
 }
-have() { command -v "$1" >/dev/null 2>&1; }
+
+# No script ends without saying why: what fails is named, in functions and subshells too. From bash 4.4 on, a command substitution ends
+# where something in it fails; in older ones it goes on.
+set -E
+shopt -s inherit_errexit 2>/dev/null || true
+trap failed ERR
+failed() {
+  local status=$?
+  [[ $- != *e* ]] || note "failed (exit code $status) at ${BASH_SOURCE[1]}:${BASH_LINENO[0]}: ${BASH_COMMAND%%$'\n'*}"
+}
+
+# have PROGRAM: whether it is on the PATH. (Not `command -v`: that finds functions too.)
+have() { type -P "$1" >/dev/null; }
+
+# need PROGRAM REASON PACKAGE…: the program is on the PATH, or is installed with Debian's packages.
+need() {
+  have "$1" || debian_packages "$2" "${@:3}" || die "$1 is missing: install it"
+}
+
+# need_cargo: that, and what it links with.
+need_cargo() {
+  have cargo || die "cargo is missing: install Rust, see https://rustup.rs"
+  need cc "linking what Rust compiles" gcc libc6-dev
+}
 
 # locked FILE COMMAND…: runs COMMAND while no other run holds FILE. (Without flock, as on macOS, it just runs.)
 locked() {
@@ -94,6 +117,7 @@ replace() {
 # measured: what the figures depend on. Call it before the tests: their own load is not meant.
 measured() {
   local envoy version load
+  need uptime "the load of this machine" procps
   envoy=$(scripts/tools envoy)
   version=$("$envoy" --version | sed -nE 's|.*/([0-9.]+)/.*|\1|p')
   load=$(uptime | sed -E 's/.*averages?: *//; s/,? .*//')

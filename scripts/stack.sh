@@ -157,8 +157,8 @@ start_stack() {
   memory | redis) ;;
   *) die "STORE is '$storage': it may be memory or redis" ;;
   esac
-  have curl || die "curl is missing: install it"
-  have cargo || die "cargo is missing: install Rust, see https://rustup.rs"
+  need curl "asking what was started" curl
+  need_cargo
   check_port 10000 Envoy
   check_port 9901 "Envoy's admin interface"
   check_port 10001 "the other Envoy"
