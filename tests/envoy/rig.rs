@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -38,7 +39,7 @@ pub fn start_in_vain(bootstrap: &Value) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bootstrap.json");
     std::fs::write(&path, bootstrap.to_string()).expect("a file");
-    let output = envoy_command().arg("--use-dynamic-base-id").arg("-c").arg(&path).output().expect("Envoy");
+    let output = envoy_command().arg("--disable-hot-restart").arg("-c").arg(&path).output().expect("Envoy");
     assert!(!output.status.success(), "Envoy ended well");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -50,18 +51,25 @@ pub struct Launch {
     pub arguments: Vec<String>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// Whether a successor may take over from it ([`Envoy::hot_restart`]). For that it keeps a file in shared memory.
+    pub restartable: bool,
 }
 
 impl Launch {
     /// With these further arguments.
     pub fn with(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { arguments, environment: Vec::new() }
+        Self { arguments, ..Self::default() }
     }
 
-    fn after(&self, arguments: &[&str]) -> Self {
-        let first = Self::with(arguments).arguments.into_iter();
-        Self { arguments: first.chain(self.arguments.iter().cloned()).collect(), environment: self.environment.clone() }
+    /// One from which a successor may take over.
+    pub fn restartable(self) -> Self {
+        Self { restartable: true, ..self }
+    }
+
+    fn after<S: ToString>(&self, arguments: &[S]) -> Self {
+        let first = arguments.iter().map(S::to_string);
+        Self { arguments: first.chain(self.arguments.iter().cloned()).collect(), ..self.clone() }
     }
 }
 
@@ -71,7 +79,8 @@ pub struct Envoy {
     folder: TempDir,
     client: Client,
     admin: String,
-    epoch: u32,
+    /// Where a successor may take over.
+    succession: Option<Succession>,
     /// Where it listens, for instance `127.0.0.1:40123`.
     pub address: String,
 }
@@ -81,9 +90,13 @@ impl Envoy {
     pub fn start(bootstrap: Value, launch: &Launch) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         write_bootstrap(folder.path(), bootstrap);
-        let process = spawn(folder.path(), &launch.after(&["--use-dynamic-base-id"]));
+        let succession = launch.restartable.then(Succession::begin);
+        let process = match &succession {
+            Some(succession) => spawn(folder.path(), &launch.after(&succession.arguments())),
+            None => spawn(folder.path(), &launch.after(&["--disable-hot-restart"])),
+        };
         let client = Client::builder().no_proxy().timeout(WAIT).build().expect("a client");
-        let mut envoy = Self { process, folder, client, admin: String::new(), address: String::new(), epoch: 0 };
+        let mut envoy = Self { process, folder, client, admin: String::new(), address: String::new(), succession };
         envoy.find_admin();
         envoy.find_listener();
         envoy
@@ -92,13 +105,11 @@ impl Envoy {
     /// Starts a successor that takes over the listeners and the counts. Returns when it is live; the process before it still serves the
     /// connections that it has, for as long as `--parent-shutdown-time-s` says, and is returned.
     pub fn hot_restart(&mut self, bootstrap: Value, launch: &Launch) -> Child {
-        let base = std::fs::read_to_string(self.folder.path().join("base-id")).expect("a base id");
-        self.epoch += 1;
+        let succession = self.succession.as_mut().expect("a launch that is restartable");
+        succession.epoch += 1;
         write_bootstrap(self.folder.path(), bootstrap);
         std::fs::remove_file(self.folder.path().join("admin")).expect("the admin address");
-        let epoch = self.epoch.to_string();
-        let own = ["--base-id", base.trim(), "--restart-epoch", &epoch];
-        let successor = spawn(self.folder.path(), &launch.after(&own));
+        let successor = spawn(self.folder.path(), &launch.after(&succession.arguments()));
         let parent = std::mem::replace(&mut self.process, successor);
         self.find_admin();
         self.find_listener();
@@ -191,14 +202,64 @@ impl Drop for Envoy {
     }
 }
 
+/// What an Envoy and its successors share.
+struct Succession {
+    base: u32,
+    epoch: u32,
+}
+
+impl Succession {
+    fn begin() -> Self {
+        static BEGUN: AtomicU32 = AtomicU32::new(0);
+        Self::sweep();
+        let nth = BEGUN.fetch_add(1, Ordering::Relaxed) % BASES_EACH;
+        Self { base: FIRST_BASE + std::process::id() * BASES_EACH + nth, epoch: 0 }
+    }
+
+    /// Removes what runs left that were killed.
+    fn sweep() {
+        for file in std::fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten() {
+            let owner = file.file_name().to_str().and_then(owner_of);
+            if owner.is_some_and(|owner| !Path::new("/proc").join(owner.to_string()).exists()) {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
+
+    fn arguments(&self) -> [String; 4] {
+        ["--base-id".into(), self.base.to_string(), "--restart-epoch".into(), self.epoch.to_string()]
+    }
+}
+
+impl Drop for Succession {
+    fn drop(&mut self) {
+        let _ =
+            std::fs::remove_file(Path::new(SHARED_MEMORY).join(format!("{FILE_PREFIX}{}", u64::from(self.base) * 10)));
+    }
+}
+
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Behind it comes the tenfold of the base id.
+const FILE_PREFIX: &str = "envoy_shared_memory_";
+
+/// Base ids are a 3, the seven digits of the process id of the tests, and one more; scripts/test knows them by that. Those that Envoy
+/// picks by itself are smaller.
+const FIRST_BASE: u32 = 300_000_000;
+const BASES_EACH: u32 = 10;
+
+/// The process of the tests that made this file; none for files of others.
+fn owner_of(file: &str) -> Option<u32> {
+    let base = file.strip_prefix(FILE_PREFIX)?.parse::<u32>().ok()? / 10;
+    let owner = base.checked_sub(FIRST_BASE)? / BASES_EACH;
+    (owner < 10_000_000).then_some(owner)
+}
+
 fn spawn(folder: &Path, launch: &Launch) -> Child {
     let mut command = envoy_command();
-    for (option, file) in [
-        ("--config-path", "bootstrap.json"),
-        ("--admin-address-path", "admin"),
-        ("--base-id-path", "base-id"),
-        ("--log-path", "log"),
-    ] {
+    for (option, file) in
+        [("--config-path", "bootstrap.json"), ("--admin-address-path", "admin"), ("--log-path", "log")]
+    {
         command.arg(option).arg(folder.join(file));
     }
     command.args(["--log-level", "warning"]);

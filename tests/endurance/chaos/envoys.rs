@@ -14,7 +14,7 @@ const LEAVE: [&str; 4] = ["--drain-time-s", "1", "--parent-shutdown-time-s", "6"
 fn an_envoy_is_hot_restarted() {
     let storage = Storage::start();
     let title = "Both Envoys are hot-restarted";
-    let scene = Scene { launch: Launch::with(&LEAVE), control: true, ..Scene::new(8, title) };
+    let scene = Scene { launch: Launch::with(&LEAVE).restartable(), control: true, ..Scene::new(8, title) };
     let mut stage = Stage::set(scene, &storage.store.address);
     stage.rotation.leaves(ENVOY);
     [0, 1].into_iter().for_each(|at| stage.remember(at));
