@@ -17,8 +17,8 @@ set -E
 shopt -s inherit_errexit 2>/dev/null || true
 trap failed ERR
 failed() {
-  local status=$?
-  [[ $- != *e* ]] || note "failed (exit code $status) at ${BASH_SOURCE[1]}:${BASH_LINENO[0]}: ${BASH_COMMAND%%$'\n'*}"
+  local status=$? command=${BASH_COMMAND%%$'\n'*}
+  [[ $- != *e* ]] || note "failed (exit code $status) at ${BASH_SOURCE[1]}:${BASH_LINENO[0]}: ${command:0:150}"
 }
 
 # have PROGRAM: whether it is on the PATH. (Not `command -v`: that finds functions too.)
