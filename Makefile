@@ -1,7 +1,7 @@
 # What people and CI run. Every target is a script in scripts/, which installs what it needs.
 .DEFAULT_GOAL := help
 steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test clients-test deploy-test monitoring-test chaos-test
-.PHONY: help wasm cli image run demo test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)
+.PHONY: help wasm cli image run demo test nightly fresh-test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 19
@@ -23,6 +23,12 @@ demo: ## show in a minute what the plugin does
 
 test: ## run everything that CI runs
 	@scripts/test
+
+nightly: ## what is too long for make test: other Envoys, fuzzing, chaos at full size, the long run, a bare machine (5 hours)
+	@scripts/nightly
+
+fresh-test: ## clone into a bare Debian 12, and try run, image, test and bench there (an hour)
+	@scripts/fresh
 
 fmt: ## check the formatting (cargo fmt puts it right)
 lint: ## run clippy; a warning is an error
