@@ -74,7 +74,7 @@ fn the_store_runs_as_its_deployment_has_it() {
         let path = container(deployment)[probe]["httpGet"]["path"].as_str().expect("a path");
         crate::rig::eventually(path, || (get(&store.url(path), None).status() == 200).then_some(()));
     }
-    let session = store.url("/v1/sessions/mooring:x");
+    let session = store.url("/v1/sessions/mooring:yfeHTZUbokm3zjVDftAsfRe-PeN3-3xAUHALh3rPAss");
     assert_eq!(get(&session, None).status(), 401);
     assert_eq!(get(&session, Some(TOKEN)).status(), 404);
 }

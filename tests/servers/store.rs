@@ -45,11 +45,16 @@ impl Store {
 
     /// Starts a store with these arguments and variables.
     pub fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::listening("127.0.0.1:0", arguments, environment)
+    }
+
+    /// Starts a store at this address.
+    pub fn listening(address: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let (process, address) = launch("127.0.0.1:0", &folder, &arguments, &environment);
+        let (process, address) = launch(address, &folder, &arguments, &environment);
         Self { process, folder, arguments, environment, address }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::servers::eventually;
 use crate::servers::redis::Redis;
-use crate::stage::{Answer, Engine, Peer, Stage, peer, send};
+use crate::stage::{Answer, Engine, Peer, Stage, key, key_in, peer, send};
 
 /// Makes a test of each clause for an engine that starts at once, and one test of all clauses for one that takes seconds.
 macro_rules! clauses {
@@ -150,14 +150,11 @@ fn values_of_every_length_and_kind_come_back_as_they_were(stage: &Stage) {
     let store = &stage.store;
     let all: String = (0x21..=0x7e_u8).map(char::from).collect();
     for (at, value) in ["x", &all, &"y".repeat(4096)].into_iter().enumerate() {
-        let key = format!("A.z_0:~-{at}");
-        assert_eq!(store.create(&key, value, 60), Answer::written(201, value));
-        assert_eq!(store.lookup(&key), Answer::showing(200, value));
-        assert_eq!(store.move_to(&key, value, "next", 60), Answer::written(204, "next"));
+        let name = format!("kind-{at}");
+        assert_eq!(store.create(&name, value, 60), Answer::written(201, value));
+        assert_eq!(store.lookup(&name), Answer::showing(200, value));
+        assert_eq!(store.move_to(&name, value, "next", 60), Answer::written(204, "next"));
     }
-    let longest = "k".repeat(200);
-    assert_eq!(store.create(&longest, "v", 60).status, 201);
-    assert_eq!(store.lookup(&longest).status, 200);
 }
 
 #[test]
@@ -186,12 +183,12 @@ fn a_redis_that_forgot_its_scripts_is_taught_again() {
 fn what_somebody_else_put_into_redis_breaks_nothing() {
     let stage = Stage::over(Engine::redis());
     let Engine::Redis(redis) = &stage.engine else { panic!() };
-    redis.ask::<()>(&["LPUSH", "list", "x"]).unwrap();
-    redis.ask::<()>(&["SET", "long", &"x".repeat(5000)]).unwrap();
-    redis.ask::<()>(&["SET", "eternal", "not ours"]).unwrap();
-    for key in ["list", "long"] {
-        assert_eq!(stage.store.lookup(key).status, 502);
-        assert_eq!(stage.store.create(key, "v", 60).status, 502);
+    redis.ask::<()>(&["LPUSH", &key("list"), "x"]).unwrap();
+    redis.ask::<()>(&["SET", &key("long"), &"x".repeat(5000)]).unwrap();
+    redis.ask::<()>(&["SET", &key("eternal"), "not ours"]).unwrap();
+    for name in ["list", "long"] {
+        assert_eq!(stage.store.lookup(name).status, 502);
+        assert_eq!(stage.store.create(name, "v", 60).status, 502);
     }
     assert_eq!(stage.store.lookup("eternal"), Answer::showing(200, "not ours"));
     assert_eq!(stage.store.touch("eternal", 60), 204);
@@ -199,6 +196,54 @@ fn what_somebody_else_put_into_redis_breaks_nothing() {
     assert_eq!(stage.store.revoke("eternal", 60), 204);
     assert_eq!(stage.store.lookup("eternal").status, 410);
     assert_eq!(stage.store.get("/readyz").status, 200);
+}
+
+/// The statuses of every operation on a key, as it is.
+fn all_operations(store: &Peer, key: &str) -> [u16; 5] {
+    let (url, ttl) = (store.store.url(&format!("/v1/sessions/{key}")), ("mooring-ttl", "60"));
+    let status = |request: reqwest::blocking::RequestBuilder| send(request.header(ttl.0, ttl.1)).status;
+    [
+        status(store.client.get(&url)),
+        status(store.client.put(&url).header("if-none-match", "*").body("v")),
+        status(store.client.put(&url).header("if-match", crate::stage::etag("theirs")).body("v")),
+        status(store.client.post(format!("{url}/touch"))),
+        status(store.client.delete(&url)),
+    ]
+}
+
+#[test]
+fn keys_of_other_applications_are_out_of_reach() {
+    let stage = Stage::over(Engine::redis());
+    let Engine::Redis(redis) = &stage.engine else { panic!() };
+    let digest = key("k").split_off("mooring:".len());
+    let foreign = [
+        ("cart:42".to_owned(), 400),
+        ("session".to_owned(), 400),
+        ("mooring:probe".to_owned(), 400),
+        ("mooring:".to_owned() + &"k".repeat(200), 400),
+        (format!("shop:{digest}"), 403),
+        (format!("mooring2:{digest}"), 403),
+    ];
+    for (key, status) in foreign {
+        redis.ask::<()>(&["SET", &key, "theirs"]).unwrap();
+        assert_eq!(all_operations(&stage.store, &key), [status; 5], "{key}");
+        assert_eq!(redis.ask::<String>(&["GET", &key]).as_deref(), Ok("theirs"), "{key}");
+        assert_eq!(redis.ask::<i64>(&["TTL", &key]), Ok(-1), "{key}");
+    }
+}
+
+#[test]
+fn the_namespaces_that_are_named_are_served_and_no_other() {
+    let engine = Engine::redis();
+    for store in [
+        peer(&engine, &["--namespace", "shop.1", "--namespace", "admin"]),
+        Peer::new(crate::servers::store::Store::with(&[], &[("MOORING_STORE_NAMESPACE", "shop.1,admin")])),
+    ] {
+        for namespace in ["shop.1", "admin"] {
+            assert_eq!(all_operations(&store, &key_in(namespace, "k")), [404, 201, 412, 204, 204], "{namespace}");
+        }
+        assert_eq!(all_operations(&store, &key("k")), [403; 5]);
+    }
 }
 
 #[test]

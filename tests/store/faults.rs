@@ -4,7 +4,7 @@ use crate::servers::certs::Certificates;
 use crate::servers::eventually;
 use crate::servers::redis::{Redis, RedisCluster, Sentinels};
 use crate::servers::store::Store;
-use crate::stage::{Engine, Peer, Stage};
+use crate::stage::{Engine, Peer, Stage, key};
 use std::time::{Duration, Instant};
 
 /// The request timeout of these stores, and what is allowed beyond it on a busy machine.
@@ -29,8 +29,8 @@ fn becomes(what: &str, expected: u16, request: impl Fn() -> u16) {
     });
 }
 
-fn lookup_becomes(store: &Peer, key: &str, expected: u16) {
-    becomes(&format!("a lookup to answer {expected}"), expected, || store.lookup(key).status);
+fn lookup_becomes(store: &Peer, name: &str, expected: u16) {
+    becomes(&format!("a lookup to answer {expected}"), expected, || store.lookup(name).status);
 }
 
 #[test]
@@ -124,6 +124,78 @@ fn a_user_who_may_not_run_scripts_is_told_once() {
     assert_eq!(store.store.log().matches("did not do every command").count(), 1);
 }
 
+/// The commands of `docs/store.md` that make the user for Redis, each as its words.
+fn documented_user(heading: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(crate::servers::root().join("docs/store.md")).unwrap();
+    let (_, rest) = page.split_once(heading).expect("the heading");
+    let (_, rest) = rest.split_once("```text\n").expect("a block");
+    let (block, _) = rest.split_once("```").expect("its end");
+    block.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Makes that user on a server, and looks at what it may not do.
+fn confine(redis: &Redis, words: &[String]) {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    redis.ask::<()>(&words).unwrap();
+    redis.ask::<()>(&["SET", "cart:42", "theirs"]).ok();
+    let client = ::redis::Client::open(format!("redis://mooring-store:change-me@127.0.0.1:{}", redis.port)).unwrap();
+    let mut confined = client.get_connection().unwrap();
+    for command in
+        [&["GET", "cart:42"][..], &["SET", "cart:42", "ours"], &["KEYS", "*"], &["FLUSHALL"], &["CONFIG", "GET", "*"]]
+    {
+        let said = ::redis::cmd(command[0]).arg(&command[1..]).query::<::redis::Value>(&mut confined).unwrap_err();
+        assert_eq!(said.code(), Some("NOPERM"), "{command:?}: {said}");
+    }
+}
+
+/// Every operation, and no word of trouble: a user who may not do something shows as that.
+fn does_everything(store: &Peer) {
+    store.wait_until_ready();
+    assert_eq!(store.create("k", "v", 60).status, 201);
+    assert_eq!(store.create("k", "v2", 60).status, 412);
+    assert_eq!(store.lookup("k").status, 200);
+    assert_eq!(store.move_to("k", "v", "v2", 60).status, 204);
+    assert_eq!(store.touch("k", 600), 204);
+    assert_eq!(store.revoke("k", 60), 204);
+    assert_eq!(store.lookup("k").status, 410);
+    assert_eq!(store.metric("mooring_store_redis_errors_total{reason=\"auth\"}"), 0.0);
+    let log = store.store.log();
+    assert!(!log.contains("cannot serve") && !log.contains("did not do"), "{log}");
+}
+
+const PASSWORD: (&str, &str) = ("MOORING_STORE_REDIS_PASSWORD", "change-me");
+
+#[test]
+fn the_documented_user_may_do_all_that_is_needed_and_nothing_else() {
+    let redis = Redis::with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    confine(&redis, &documented_user("### A user of its own"));
+    let url = format!("redis://mooring-store@127.0.0.1:{}", redis.port);
+    let store = Peer::new(Store::with(&["--redis", &url], &[PASSWORD]));
+    does_everything(&store);
+    eventually("the look at its memory", || store.store.log().contains("noeviction").then_some(()));
+    // The probe writes: a Redis that takes no writes is seen by this user as well.
+    redis.ask::<()>(&["REPLICAOF", "127.0.0.1", "1"]).unwrap();
+    eventually("the store to be unready", || (store.get("/readyz").body == "readonly\n").then_some(()));
+}
+
+#[test]
+fn the_documented_user_suffices_for_a_cluster_and_behind_sentinels() {
+    let words = documented_user("### A user of its own");
+    let cluster = RedisCluster::start();
+    cluster.nodes.iter().for_each(|node| confine(node, &words));
+    let urls = cluster.urls();
+    let mut arguments = vec!["--redis-mode", "cluster", "--redis-username", "mooring-store"];
+    urls.iter().for_each(|url| arguments.extend(["--redis", url]));
+    does_everything(&Peer::new(Store::with(&arguments, &[PASSWORD])));
+    let sentinels = Sentinels::start();
+    sentinels.servers.iter().for_each(|server| confine(server, &words));
+    let urls = sentinels.urls();
+    let mut arguments = vec!["--redis-mode", "sentinel", "--redis-sentinel-master", Sentinels::NAME];
+    arguments.extend(["--redis-username", "mooring-store"]);
+    urls.iter().for_each(|url| arguments.extend(["--redis", url]));
+    does_everything(&Peer::new(Store::with(&arguments, &[PASSWORD])));
+}
+
 #[test]
 fn redis_is_reached_over_tls_with_a_password_from_a_file() {
     let certificates = Certificates::new();
@@ -165,7 +237,7 @@ fn sentinels_lead_to_the_new_primary() {
     store.wait_until_ready();
     assert_eq!(store.create("k", "v", 60).status, 201);
     eventually("the replica to have it", || {
-        let there: bool = sentinels.servers[1].ask(&["EXISTS", "k"]).ok()?;
+        let there: bool = sentinels.servers[1].ask(&["EXISTS", &key("k")]).ok()?;
         there.then_some(())
     });
     // Hung, not gone: its connections stay open.
@@ -198,7 +270,7 @@ fn a_cluster_whose_primary_dies_fails_over() {
     let store = Peer::new(Store::start(&arguments));
     store.wait_until_ready();
     keys.iter().for_each(|key| assert_eq!(store.create(key, "v", 60).status, 201));
-    let dead = cluster.kill_primary_of("k0");
+    let dead = cluster.kill_primary_of(&key("k0"));
     assert_eq!(in_time(|| store.lookup("k0").status), 503);
     keys.iter().for_each(|key| lookup_becomes(&store, key, 200));
     keys.iter().for_each(|key| becomes("a move", 204, || store.move_to(key, "v", "v2", 60).status));
@@ -221,7 +293,7 @@ fn a_cluster_that_hangs_or_dies_whole_is_ridden_out() {
     cluster.nodes.iter().for_each(Redis::resume);
     lookup_becomes(&store, "k", 200);
     // One node hangs: its sessions are out of reach.
-    let primary = cluster.primary_of("k");
+    let primary = cluster.primary_of(&key("k"));
     cluster.nodes[primary].pause();
     assert_eq!(in_time(|| store.lookup("k").status), 503);
     cluster.nodes[primary].resume();
@@ -244,8 +316,8 @@ fn a_cluster_whose_primary_hangs_serves_the_others_meanwhile() {
     store.wait_until_ready();
     let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
     keys.iter().for_each(|key| assert_eq!(store.create(key, "v", 60).status, 201));
-    let hung = cluster.primary_of("k0");
-    let others: Vec<&String> = keys.iter().filter(|key| cluster.primary_of(key) != hung).collect();
+    let hung = cluster.primary_of(&key("k0"));
+    let others: Vec<&String> = keys.iter().filter(|name| cluster.primary_of(&key(name)) != hung).collect();
     cluster.nodes[hung].pause();
     lookup_becomes(&store, "k0", 503);
     eventually("the replica to serve", || {

@@ -3,7 +3,7 @@
 use crate::servers::certs::Certificates;
 use crate::servers::eventually;
 use crate::servers::store::Store;
-use crate::stage::{Answer, Engine, Peer, etag, peer, send};
+use crate::stage::{Answer, Engine, Peer, etag, key, peer, send};
 use reqwest::Method;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -18,6 +18,11 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 fn in_memory(arguments: &[&str]) -> Peer {
     peer(&Engine::Memory, arguments)
+}
+
+/// How a PUT over HTTP/1.1 begins, up to what says how long its body is.
+fn put_head() -> String {
+    format!("PUT /v1/sessions/{} HTTP/1.1\r\nhost: x\r\nmooring-ttl: 60\r\nif-none-match: *\r\n", key("k"))
 }
 
 fn connect(store: &Peer) -> TcpStream {
@@ -57,7 +62,8 @@ fn a_request_that_breaks_a_rule_is_refused_with_the_rule() {
         send(request.body(body.to_owned())).status
     };
     let (ttl, absent) = (("mooring-ttl", "60"), ("if-none-match", "*"));
-    let long_key = format!("/v1/sessions/{}", "k".repeat(201));
+    let session = &format!("/v1/sessions/{}", key("k"));
+    let (touch, long_key) = (&format!("{session}/touch"), format!("{session}k"));
     for path in [
         "/v1/sessions/",
         "/v1/sessions/a%20b",
@@ -70,28 +76,26 @@ fn a_request_that_breaks_a_rule_is_refused_with_the_rule() {
         assert_eq!(sent("PUT", path, &[ttl, absent], "v"), 400, "{path}");
     }
     for value in ["0", "-1", "+1", "1.0", "60s", "", "40000001", "18446744073709551616"] {
-        assert_eq!(sent("PUT", "/v1/sessions/k", &[("mooring-ttl", value), absent], "v"), 400, "{value}");
-        assert_eq!(sent("DELETE", "/v1/sessions/k", &[("mooring-ttl", value)], ""), 400, "{value}");
-        assert_eq!(sent("POST", "/v1/sessions/k/touch", &[("mooring-ttl", value)], ""), 400, "{value}");
+        assert_eq!(sent("PUT", session, &[("mooring-ttl", value), absent], "v"), 400, "{value}");
+        assert_eq!(sent("DELETE", session, &[("mooring-ttl", value)], ""), 400, "{value}");
+        assert_eq!(sent("POST", touch, &[("mooring-ttl", value)], ""), 400, "{value}");
     }
-    assert_eq!(sent("PUT", "/v1/sessions/k", &[absent], "v"), 400, "no time to live");
-    assert_eq!(sent("PUT", "/v1/sessions/k", &[ttl, ttl, absent], "v"), 400, "two of them");
-    assert_eq!(sent("DELETE", "/v1/sessions/k", &[], ""), 400);
-    assert_eq!(sent("POST", "/v1/sessions/k/touch", &[], ""), 400);
-    assert_eq!(sent("PUT", "/v1/sessions/k", &[ttl], "v"), 428);
+    assert_eq!(sent("PUT", session, &[absent], "v"), 400, "no time to live");
+    assert_eq!(sent("PUT", session, &[ttl, ttl, absent], "v"), 400, "two of them");
+    assert_eq!(sent("DELETE", session, &[], ""), 400);
+    assert_eq!(sent("POST", touch, &[], ""), 400);
+    assert_eq!(sent("PUT", session, &[ttl], "v"), 428);
     for condition in
         [("if-match", "*"), ("if-match", "W/\"a\""), ("if-match", "\"a\", \"b\""), ("if-none-match", "\"a\"")]
     {
-        assert_eq!(sent("PUT", "/v1/sessions/k", &[ttl, condition], "v"), 400, "{condition:?}");
+        assert_eq!(sent("PUT", session, &[ttl, condition], "v"), 400, "{condition:?}");
     }
-    assert_eq!(sent("PUT", "/v1/sessions/k", &[ttl, absent, ("if-match", "\"a\"")], "v"), 400);
+    assert_eq!(sent("PUT", session, &[ttl, absent, ("if-match", "\"a\"")], "v"), 400);
     for value in ["", "a b", "a\n", "é", "\0"] {
-        assert_eq!(sent("PUT", "/v1/sessions/k", &[ttl, absent], value), 400, "{value:?}");
+        assert_eq!(sent("PUT", session, &[ttl, absent], value), 400, "{value:?}");
     }
-    assert_eq!(sent("PUT", "/v1/sessions/k", &[ttl, absent], &"v".repeat(5000)), 413);
-    for (method, path) in
-        [("PATCH", "/v1/sessions/k"), ("POST", "/v1/sessions/k"), ("GET", "/v1/sessions/k/touch"), ("PUT", "/metrics")]
-    {
+    assert_eq!(sent("PUT", session, &[ttl, absent], &"v".repeat(5000)), 413);
+    for (method, path) in [("PATCH", session.as_str()), ("POST", session), ("GET", touch), ("PUT", "/metrics")] {
         assert_eq!(sent(method, path, &[], ""), 405, "{method} {path}");
     }
     for path in ["/", "/v1", "/v1/sessions", "/v1/sessions/a/b", "/v2/sessions/k"] {
@@ -111,7 +115,7 @@ fn bytes_that_are_no_http_and_heads_that_are_too_long_harm_nobody() {
     let answer = raw(&store, format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes());
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
     // A length that never ends, and two that contradict each other.
-    let head = "PUT /v1/sessions/k HTTP/1.1\r\nhost: x\r\nmooring-ttl: 60\r\nif-none-match: *\r\n";
+    let head = put_head();
     let chunks = format!(
         "{head}transfer-encoding: chunked\r\n\r\n{}",
         "1000\r\n".to_owned() + &"x".repeat(4096) + "\r\n1\r\nx\r\n"
@@ -131,8 +135,7 @@ fn a_slow_client_is_not_waited_for() {
     let mut slow_head = connect(&store);
     slow_head.write_all(b"GET /healthz HTTP/1.1\r\nhost:").unwrap();
     let mut slow_body = connect(&store);
-    let head =
-        "PUT /v1/sessions/k HTTP/1.1\r\nhost: x\r\nmooring-ttl: 60\r\nif-none-match: *\r\ncontent-length: 9\r\n\r\n";
+    let head = put_head() + "content-length: 9\r\n\r\n";
     slow_body.write_all(head.as_bytes()).unwrap();
     let mut idle = connect(&store);
     idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
@@ -257,8 +260,7 @@ fn tls_is_spoken_with_either_http() {
 fn a_request_under_way_finishes_when_the_server_ends() {
     let mut store = in_memory(&[]);
     let mut under_way = connect(&store);
-    let head =
-        "PUT /v1/sessions/k HTTP/1.1\r\nhost: x\r\nmooring-ttl: 60\r\nif-none-match: *\r\ncontent-length: 2\r\n\r\nv";
+    let head = put_head() + "content-length: 2\r\n\r\nv";
     under_way.write_all(head.as_bytes()).unwrap();
     let idle = connect(&store);
     eventually("them to be open", || (store.metric("mooring_store_connections") == 3.0).then_some(()));
@@ -275,8 +277,7 @@ fn a_request_under_way_finishes_when_the_server_ends() {
 fn who_never_finishes_holds_the_end_up_for_a_bounded_time() {
     let mut store = in_memory(&["--drain-timeout", "100ms"]);
     let mut under_way = connect(&store);
-    let head =
-        "PUT /v1/sessions/k HTTP/1.1\r\nhost: x\r\nmooring-ttl: 60\r\nif-none-match: *\r\ncontent-length: 2\r\n\r\nv";
+    let head = put_head() + "content-length: 2\r\n\r\nv";
     under_way.write_all(head.as_bytes()).unwrap();
     store.store.terminate();
     assert_eq!(store.store.wait().code(), Some(0));
@@ -324,6 +325,6 @@ fn keys_and_values_are_never_logged() {
         log.lines().count() > 1 && log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
         "{log}"
     );
-    assert!(log.contains("create") && !log.contains("a-secret"), "{log}");
+    assert!(log.contains("create") && !log.contains("a-secret") && !log.contains(&key("a-secret-key")), "{log}");
     assert_eq!(store.lookup("a-secret-key"), Answer::showing(200, "a-secret-value"));
 }

@@ -2,8 +2,11 @@
 
 use crate::servers::redis::{Redis, RedisCluster, Sentinels};
 use crate::servers::store::Store;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::blocking::{Client, RequestBuilder};
 use sha1::{Digest as _, Sha1};
+use sha2::Sha256;
 use std::time::Duration;
 
 /// What a store keeps its sessions in.
@@ -41,8 +44,9 @@ impl Engine {
         mode.into_iter().map(str::to_owned).chain(urls).collect()
     }
 
-    /// What is left of a key's life, in milliseconds. `None` where it cannot be looked at.
-    pub fn left(&self, key: &str) -> Option<i64> {
+    /// What is left of a session's life, in milliseconds. `None` where it cannot be looked at.
+    pub fn left(&self, name: &str) -> Option<i64> {
+        let key = &key(name);
         let command = ["PTTL", key];
         match self {
             Self::Memory => None,
@@ -88,6 +92,16 @@ pub struct Answer {
     pub body: String,
 }
 
+/// The key of the session that a test calls so, as the plugin would make one.
+pub fn key(name: &str) -> String {
+    key_in("mooring", name)
+}
+
+/// The same in another namespace.
+pub fn key_in(namespace: &str, name: &str) -> String {
+    format!("{namespace}:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(name)))
+}
+
 /// The etag that a value must have.
 pub fn etag(value: &str) -> String {
     let hex: String = Sha1::digest(value).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -130,30 +144,30 @@ impl Peer {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0.0)
     }
 
-    pub fn session(&self, key: &str) -> String {
-        self.store.url(&format!("/v1/sessions/{key}"))
+    pub fn session(&self, name: &str) -> String {
+        self.store.url(&format!("/v1/sessions/{}", key(name)))
     }
 
-    pub fn lookup(&self, key: &str) -> Answer {
-        send(self.client.get(self.session(key)))
+    pub fn lookup(&self, name: &str) -> Answer {
+        send(self.client.get(self.session(name)))
     }
 
-    pub fn create(&self, key: &str, value: &str, ttl: u32) -> Answer {
-        let request = self.client.put(self.session(key)).header("if-none-match", "*");
+    pub fn create(&self, name: &str, value: &str, ttl: u32) -> Answer {
+        let request = self.client.put(self.session(name)).header("if-none-match", "*");
         send(request.header("mooring-ttl", ttl).body(value.to_owned()))
     }
 
-    pub fn move_to(&self, key: &str, from: &str, value: &str, ttl: u32) -> Answer {
-        let request = self.client.put(self.session(key)).header("if-match", etag(from));
+    pub fn move_to(&self, name: &str, from: &str, value: &str, ttl: u32) -> Answer {
+        let request = self.client.put(self.session(name)).header("if-match", etag(from));
         send(request.header("mooring-ttl", ttl).body(value.to_owned()))
     }
 
-    pub fn touch(&self, key: &str, ttl: u32) -> u16 {
-        send(self.client.post(format!("{}/touch", self.session(key))).header("mooring-ttl", ttl)).status
+    pub fn touch(&self, name: &str, ttl: u32) -> u16 {
+        send(self.client.post(format!("{}/touch", self.session(name))).header("mooring-ttl", ttl)).status
     }
 
-    pub fn revoke(&self, key: &str, ttl: u32) -> u16 {
-        send(self.client.delete(self.session(key)).header("mooring-ttl", ttl)).status
+    pub fn revoke(&self, name: &str, ttl: u32) -> u16 {
+        send(self.client.delete(self.session(name)).header("mooring-ttl", ttl)).status
     }
 }
 

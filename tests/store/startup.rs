@@ -66,6 +66,10 @@ fn a_wrong_option_is_named_with_its_rule() {
         (&["--tls-cert", &cert, "--tls-key", &cert], "--tls-key"),
         (&["--tls-cert", &key, "--tls-key", &key], "--tls-cert"),
         (&["--tls-cert", &cert, "--tls-key", &other_key], "--tls-key"),
+        (&["--namespace", "a:b"], "--namespace"),
+        (&["--namespace", "mooring", "--namespace", "*"], "--namespace"),
+        (&["--namespace", ""], "--namespace"),
+        (&["--token-file", ""], "--token-file"),
         (&["--token-file", &absent], "--token-file"),
         (&["--token-file", &empty], "--token-file"),
         (&["--token-file", &many], "--token-file"),
@@ -78,6 +82,33 @@ fn a_wrong_option_is_named_with_its_rule() {
     assert!(said.contains("--token-file") && said.contains("MOORING_STORE_TOKEN"), "{said}");
     assert!(refused(&[], &[("MOORING_STORE_TOKEN", "a b")], 2).contains("MOORING_STORE_TOKEN"));
     assert!(refused(&[], &[("MOORING_STORE_MAX_SESSIONS", "x")], 2).contains("--max-sessions"));
+}
+
+#[test]
+fn an_empty_secret_is_not_taken_for_the_wish_to_go_without() {
+    for (arguments, variable) in [
+        (&[][..], "MOORING_STORE_TOKEN"),
+        (&[], "MOORING_STORE_TOKEN_FILE"),
+        (&[], "MOORING_STORE_NAMESPACE"),
+        (&["--redis", "redis://127.0.0.1:1"], "MOORING_STORE_REDIS_PASSWORD"),
+    ] {
+        let said = refused(arguments, &[(variable, "")], 2);
+        let option = variable.trim_start_matches("MOORING_STORE_").to_lowercase().replace('_', "-");
+        assert!(said.contains(variable) || said.contains(&format!("--{option}")), "{variable}: {said}");
+    }
+    for blank in [" ", "\n"] {
+        assert!(refused(&[], &[("MOORING_STORE_TOKEN", blank)], 2).contains("MOORING_STORE_TOKEN"));
+    }
+}
+
+#[test]
+fn to_be_open_to_others_is_warned_of() {
+    let warned = |listen: &str, environment: &[(&str, &str)]| {
+        Store::listening(listen, &[], environment).log().contains("no token is configured")
+    };
+    assert!(warned("0.0.0.0:0", &[]));
+    assert!(!warned("127.0.0.1:0", &[]));
+    assert!(!warned("0.0.0.0:0", &[("MOORING_STORE_TOKEN", "t")]));
 }
 
 #[test]
@@ -108,7 +139,7 @@ fn the_help_explains_every_option_exit_code_and_endpoint() {
     let help = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
     let options = "listen redis redis-mode redis-sentinel-master redis-username redis-password-file redis-ca-cert redis-client-cert \
-                   redis-client-key token-file tls-cert tls-key max-sessions max-connections request-timeout idle-timeout \
+                   redis-client-key namespace token-file tls-cert tls-key max-sessions max-connections request-timeout idle-timeout \
                    drain-timeout log-format log-level";
     for option in options.split_whitespace() {
         let variable = format!("MOORING_STORE_{}", option.to_uppercase().replace('-', "_"));

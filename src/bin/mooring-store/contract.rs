@@ -11,10 +11,15 @@ pub const TTL_HEADER: &str = "mooring-ttl";
 /// The most that a value holds, in bytes.
 pub const LONGEST_VALUE: usize = 4096;
 
-const LONGEST_KEY: usize = 200;
+/// SHA-256 in base64url, without padding.
+const DIGEST: usize = 43;
+const LONGEST_NAMESPACE: usize = 64;
 const LONGEST_TTL: u32 = 40_000_000;
 
-const KEY_RULE: Refusal = Refusal(StatusCode::BAD_REQUEST, "a key is 1 to 200 of A-Z a-z 0-9 _ . : ~ -");
+const KEY_RULE: Refusal =
+    Refusal(StatusCode::BAD_REQUEST, "a key is a namespace, a colon, and 43 of A-Z a-z 0-9 _ - (SHA-256 in base64url)");
+const NAMESPACE_RULE: Refusal =
+    Refusal(StatusCode::FORBIDDEN, "the key's namespace is not served here; --namespace names those that are");
 const TTL_RULE: Refusal =
     Refusal(StatusCode::BAD_REQUEST, "Mooring-TTL is required, once: whole seconds, 1 to 40000000");
 const VALUE_RULE: Refusal = Refusal(StatusCode::BAD_REQUEST, "a value is 1 to 4096 bytes of visible ASCII");
@@ -32,7 +37,29 @@ pub const VALUE_TOO_LONG: Refusal =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal(pub StatusCode, pub &'static str);
 
-/// The name of a session: 1 to 200 of `[A-Za-z0-9_.:~-]`. Never logged.
+/// The namespaces whose keys are served: what else is in the same Redis is nobody's business here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespaces(Vec<String>);
+
+impl Namespaces {
+    /// These; `None` where there is none, or one is not 1 to 64 of `[A-Za-z0-9_.-]`, the rule of the plugin's `store.namespace`.
+    pub fn new(names: Vec<String>) -> Option<Self> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let good = |name: &String| (1..=LONGEST_NAMESPACE).contains(&name.len()) && name.bytes().all(known);
+        (!names.is_empty() && names.iter().all(good)).then_some(Self(names))
+    }
+
+    /// A key of the first of them that no session can have, to try with whether a backend takes writes.
+    pub fn probe(&self) -> String {
+        self.0.iter().take(1).map(|name| format!("{name}:probe")).collect()
+    }
+
+    fn serve(&self, namespace: &str) -> bool {
+        self.0.iter().any(|name| name == namespace)
+    }
+}
+
+/// The name of a session: a namespace that is served, a colon, and 43 of `[A-Za-z0-9_-]`. Never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(String);
 
@@ -44,10 +71,13 @@ impl Key {
     ///
     /// # Errors
     /// When it breaks the rule.
-    pub fn parse(text: String) -> Result<Self, Refusal> {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:~-".contains(&byte);
-        let good = (1..=LONGEST_KEY).contains(&text.len()) && text.bytes().all(known);
-        if good { Ok(Self(text)) } else { Err(KEY_RULE) }
+    pub fn parse(text: String, namespaces: &Namespaces) -> Result<Self, Refusal> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let (namespace, digest) = text.split_once(':').ok_or(KEY_RULE)?;
+        if digest.len() != DIGEST || !digest.bytes().all(known) {
+            return Err(KEY_RULE);
+        }
+        if namespaces.serve(namespace) { Ok(Self(text)) } else { Err(NAMESPACE_RULE) }
     }
 
     /// The key as text.
@@ -192,12 +222,30 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_1_to_200_of_what_urls_leave_alone() {
-        for good in ["a", "mooring:Az09-_~.", &"k".repeat(200)] {
-            assert!(Key::parse(good.to_owned()).is_ok(), "{good}");
+    fn a_key_is_a_namespace_and_43_of_base64url() {
+        let namespaces = Namespaces::new(vec!["mooring".to_owned(), "shop.1".to_owned()]).unwrap();
+        let parse = |text: String| Key::parse(text, &namespaces).err();
+        let digest = "Az09-_".to_owned() + &"k".repeat(37);
+        assert_eq!(parse(format!("mooring:{digest}")), None);
+        assert_eq!(parse(format!("shop.1:{digest}")), None);
+        for namespace in ["", "moorin", "mooring2", "Mooring", "shop-1"] {
+            assert_eq!(parse(format!("{namespace}:{digest}")), Some(NAMESPACE_RULE), "{namespace}");
         }
-        for bad in ["", " ", "a b", "a/b", "é", "a\0", "a\n", "a%2f", "{a}", &"k".repeat(201)] {
-            assert!(Key::parse(bad.to_owned()).is_err(), "{bad:?}");
+        for bad in ["", "a", &digest, "mooring:", "mooring:probe", &namespaces.probe()] {
+            assert_eq!(parse(bad.to_owned()), Some(KEY_RULE), "{bad}");
+        }
+        for bad in [format!("{digest}k"), digest.replace('A', ":"), digest.replace('A', "é"), digest.replace('A', "\n")]
+        {
+            assert_eq!(parse(format!("mooring:{bad}")), Some(KEY_RULE), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_what_the_plugin_takes_for_one() {
+        let new = |names: &[&str]| Namespaces::new(names.iter().map(|&name| name.to_owned()).collect());
+        assert_eq!(new(&["a", &"n".repeat(64), "A_z.0-9"]).unwrap().probe(), "a:probe");
+        for bad in [&[][..], &[""], &["a:b"], &["a*"], &["é"], &["a", ""], &[&"n".repeat(65)]] {
+            assert_eq!(new(bad), None, "{bad:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The REST contract over a backend, and the endpoints for operators.
 
 use crate::backend::{Backend, Failure, Lookup, Touch, Write};
-use crate::contract::{Condition, ETag, Key, LONGEST_VALUE, Refusal, Ttl, VALUE_TOO_LONG, Value};
+use crate::contract::{Condition, ETag, Key, LONGEST_VALUE, Namespaces, Refusal, Ttl, VALUE_TOO_LONG, Value};
 use crate::metrics::{Metrics, Operation};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -33,8 +33,13 @@ impl Tokens {
         Self(tokens.iter().map(|token| Sha256::digest(token).into()).collect())
     }
 
+    /// Whether everybody is let in.
+    pub fn is_open(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn accept(&self, headers: &HeaderMap) -> bool {
-        if self.0.is_empty() {
+        if self.is_open() {
             return true;
         }
         let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
@@ -57,6 +62,8 @@ pub struct App<B> {
     pub backend: B,
     /// Who is let in.
     pub tokens: Tokens,
+    /// Whose keys are served.
+    pub namespaces: Namespaces,
     /// What is counted.
     pub metrics: Metrics,
     /// Set when the server is about to end.
@@ -142,12 +149,12 @@ impl IntoResponse for Unserved {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Key {
+impl<B: Backend> FromRequestParts<Arc<App<B>>> for Key {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Path(key) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Self::RULE)?;
-        Self::parse(key)
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App<B>>) -> Result<Self, Refusal> {
+        let Path(key) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| Self::RULE)?;
+        Self::parse(key, &app.namespaces)
     }
 }
 

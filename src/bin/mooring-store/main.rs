@@ -80,7 +80,9 @@ async fn run(mut settings: Settings) -> Result<(), String> {
         Storage::Redis(target) => {
             metrics.show_redis().map_err(|error| error.to_string())?;
             info!("sessions are in Redis");
-            serve(Redis::new(target, settings.request_timeout, metrics.clone()), settings, listener, metrics).await
+            let probe_key = settings.namespaces.probe();
+            let redis = Redis::new(target, probe_key, settings.request_timeout, metrics.clone());
+            serve(redis, settings, listener, metrics).await
         }
     }
 }
@@ -105,11 +107,20 @@ async fn serve(
     let mut signals = (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
     let address = listener.local_addr().map_err(|error| format!("--listen: {error}"))?;
     info!(%address, "listening");
+    if settings.tokens.is_open() && !address.ip().is_loopback() {
+        warn!("no token is configured: whoever reaches this address can read, replace and end sessions (--token-file)");
+    }
     // Who started this may wait for it, or not be interested.
     let _ = writeln!(std::io::stdout(), "listening on {address}");
 
     let draining = Arc::new(AtomicBool::new(false));
-    let app = App { backend, tokens: settings.tokens, metrics: metrics.clone(), draining: draining.clone() };
+    let app = App {
+        backend,
+        tokens: settings.tokens,
+        namespaces: settings.namespaces,
+        metrics: metrics.clone(),
+        draining: draining.clone(),
+    };
     let server = Server {
         router: http::router(app),
         tls: settings.tls,

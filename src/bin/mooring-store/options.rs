@@ -5,6 +5,7 @@
 mod duration;
 
 use crate::backend::redis::Target;
+use crate::contract::Namespaces;
 use crate::http::Tokens;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use redis::cluster::ClusterClientBuilder;
@@ -100,6 +101,17 @@ struct Options {
     #[arg(long, env = "MOORING_STORE_REDIS_CLIENT_KEY", value_name = "FILE")]
     redis_client_key: Option<PathBuf>,
 
+    /// Whose keys are served: the beginning of a key, as in the plugin's store.namespace. Again for each further one. Other keys are
+    /// refused with 403
+    #[arg(
+        long,
+        env = "MOORING_STORE_NAMESPACE",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "mooring"
+    )]
+    namespace: Vec<String>,
+
     /// A file with the bearer token that clients must show; a second line is accepted too, for the time of a rotation
     #[arg(long, env = "MOORING_STORE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -178,6 +190,8 @@ pub struct Settings {
     pub storage: Storage,
     /// Who is let in.
     pub tokens: Tokens,
+    /// Whose keys are served.
+    pub namespaces: Namespaces,
     /// How TLS is spoken to clients, if it is.
     pub tls: Option<TlsAcceptor>,
     /// The most connections at a time.
@@ -249,6 +263,8 @@ impl Options {
         Ok(Settings {
             storage: self.storage(max_sessions, request_timeout)?,
             tokens: self.tokens()?,
+            namespaces: Namespaces::new(self.namespace.clone())
+                .ok_or("--namespace: one or more names, each 1 to 64 of A-Z a-z 0-9 _ . -")?,
             tls: self.tls()?,
             max_connections: number_between("--max-connections", &self.max_connections, 1..=1_000_000)?,
             request_timeout,
@@ -425,11 +441,12 @@ impl Options {
     }
 }
 
-/// A variable of the environment; an empty one is as good as none.
+/// A variable of the environment. An empty one is most likely a secret that got lost on its way, not the wish to go without.
 fn environment(name: &str) -> Checked<Option<String>> {
     match std::env::var_os(name).map(std::ffi::OsString::into_string) {
         None => Ok(None),
-        Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Some(Ok(text)) if text.is_empty() => Err(format!("{name}: is empty; leave it unset to go without")),
+        Some(Ok(text)) => Ok(Some(text)),
         Some(Err(_)) => Err(format!("{name}: is not UTF-8")),
     }
 }

@@ -36,8 +36,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one server to accept a connection.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// A key that no session can have, to try with whether Redis takes writes: to remove what is not there changes nothing.
-const PROBE_KEY: &str = "mooring-store/probe";
 
 /// A script, sent by its SHA-1, and whole to a server that does not know it yet.
 struct Script {
@@ -115,12 +113,12 @@ impl Connection {
         })
     }
 
-    /// Whether Redis can serve, by a command that costs it nothing.
-    async fn probe(&mut self) -> Result<(), RedisError> {
+    /// Whether Redis can serve, by a command that costs it nothing: to remove the key, which is never there, changes nothing.
+    async fn probe(&mut self, key: &str) -> Result<(), RedisError> {
         match self {
             // Unlike PING this fails where no write is taken.
             Self::Server(connection) => {
-                let probe = redis::cmd("UNLINK").arg(PROBE_KEY).query_async::<redis::Value>(connection).await;
+                let probe = redis::cmd("UNLINK").arg(key).query_async::<redis::Value>(connection).await;
                 match probe {
                     // Not allowed to touch this key: then it can answer, and that is as much as can be known.
                     Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Ok(()),
@@ -250,12 +248,13 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Begins to connect. Must be called within a runtime. Each question to Redis gets `request_timeout`.
-    pub fn new(target: Target, request_timeout: Duration, metrics: Metrics) -> Self {
+    /// Begins to connect. Must be called within a runtime. Each question to Redis gets `request_timeout`. No session has `probe_key`.
+    pub fn new(target: Target, probe_key: String, request_timeout: Duration, metrics: Metrics) -> Self {
         let (sender, state) = watch::channel(State { connection: None, unready: Some(Failure::Unreachable) });
         let trouble = Arc::new(Trouble::default());
         let keeper = Keeper {
             target,
+            probe_key,
             request_timeout,
             state: sender,
             trouble: trouble.clone(),
@@ -315,6 +314,8 @@ type Answer = Result<redis::Value, RedisError>;
 /// The task that keeps a connection.
 struct Keeper {
     target: Target,
+    /// To try with whether Redis takes writes.
+    probe_key: String,
     request_timeout: Duration,
     state: watch::Sender<State>,
     trouble: Arc<Trouble>,
@@ -349,7 +350,7 @@ impl Keeper {
         let connecting = async {
             let mut connection = Connection::open(&mut self.target, self.request_timeout).await?;
             // A server that is reading its data answers, but cannot serve.
-            connection.probe().await?;
+            connection.probe(&self.probe_key).await?;
             Ok(connection)
         };
         timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))
@@ -369,7 +370,9 @@ impl Keeper {
             if self.state.is_closed() {
                 return began.elapsed();
             }
-            let probe = timeout(self.request_timeout, connection.probe()).await.unwrap_or_else(|_| Err(timed_out()));
+            let probe = timeout(self.request_timeout, connection.probe(&self.probe_key))
+                .await
+                .unwrap_or_else(|_| Err(timed_out()));
             if let Err(error) = probe {
                 self.unready(&error);
                 return began.elapsed();
