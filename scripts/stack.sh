@@ -10,6 +10,7 @@ other_url=http://127.0.0.1:10001
 admin=http://127.0.0.1:9901
 other_admin=http://127.0.0.1:9902
 store_url=http://127.0.0.1:8480
+store_metrics=http://127.0.0.1:8482
 redis_port=8481
 export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
 
@@ -80,7 +81,8 @@ start_store() {
   [[ -z $redis_pid ]] || arguments="--redis redis://127.0.0.1:$redis_port"
   # The split of $arguments is meant.
   # shellcheck disable=SC2086
-  "${CARGO_TARGET_DIR:-target}/debug/mooring-store" --listen "${store_url#http://}" $arguments >>.run/store.log 2>&1 &
+  "${CARGO_TARGET_DIR:-target}/debug/mooring-store" --listen "${store_url#http://}" \
+    --metrics-listen "${store_metrics#http://}" $arguments >>.run/store.log 2>&1 &
   store_pid=$!
   disown
 }
@@ -164,6 +166,7 @@ start_stack() {
   check_port 10001 "the other Envoy"
   check_port 9902 "the other Envoy's admin interface"
   check_port 8480 "the session store"
+  check_port 8482 "the metrics of the session store"
   [[ $storage != redis ]] || check_port "$redis_port" "the store's Redis"
   for name in a b c; do
     check_port "$(port_of "$name")" "host $name"

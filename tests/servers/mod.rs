@@ -14,10 +14,10 @@ pub mod upstash;
 pub mod webdis;
 pub mod who;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Lines};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -111,10 +111,12 @@ impl Process {
 
     /// The first line of its standard output; empty where it ends without one.
     fn first_line(&mut self) -> String {
-        let mut line = String::new();
-        let output = self.0.stdout.take().expect("its output");
-        BufReader::new(output).read_line(&mut line).expect("text");
-        line.trim_end().to_owned()
+        self.lines().next().map(|line| line.expect("text")).unwrap_or_default()
+    }
+
+    /// The lines of its standard output. Once.
+    fn lines(&mut self) -> Lines<BufReader<ChildStdout>> {
+        BufReader::new(self.0.stdout.take().expect("its output")).lines()
     }
 }
 

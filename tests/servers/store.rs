@@ -35,6 +35,8 @@ pub struct Store {
     environment: Vec<(String, String)>,
     /// Where it listens, for instance `127.0.0.1:40123`. It stays the same when it is restarted.
     pub address: String,
+    /// Where it serves metrics.
+    pub metrics_address: String,
 }
 
 impl Store {
@@ -54,13 +56,18 @@ impl Store {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let (process, address) = launch(address, &folder, &arguments, &environment);
-        Self { process, folder, arguments, environment, address }
+        let (process, address, metrics_address) = launch(address, &folder, &arguments, &environment);
+        Self { process, folder, arguments, environment, address, metrics_address }
     }
 
     /// A URL of it.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The URL of its metrics.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.metrics_address)
     }
 
     /// Its log so far.
@@ -81,7 +88,8 @@ impl Store {
     /// Starts it again at the address that it had.
     pub fn restart(&mut self) {
         self.process.kill();
-        (self.process, self.address) = launch(&self.address, &self.folder, &self.arguments, &self.environment);
+        (self.process, self.address, self.metrics_address) =
+            launch(&self.address, &self.folder, &self.arguments, &self.environment);
     }
 
     /// Stops it without ending it: connections stay open, nothing is answered.
@@ -113,13 +121,26 @@ impl Drop for Store {
     }
 }
 
-fn launch(listen: &str, folder: &TempDir, arguments: &[String], environment: &[(String, String)]) -> (Process, String) {
+fn launch(
+    listen: &str,
+    folder: &TempDir,
+    arguments: &[String],
+    environment: &[(String, String)],
+) -> (Process, String, String) {
     let log = File::options().create(true).append(true).open(folder.path().join("log")).expect("a log");
     let mut command = command();
-    command.args(["--listen", listen]).args(arguments).envs(environment.iter().cloned());
+    command
+        .args(["--listen", listen, "--metrics-listen", "127.0.0.1:0"])
+        .args(arguments)
+        .envs(environment.iter().cloned());
     let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(log));
-    let line = process.first_line();
+    let mut lines = process.lines();
+    let mut line = || lines.next().and_then(Result::ok).unwrap_or_default();
     let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-    let address = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("the store said {line:?}:\n{}", log()));
-    (process, address.to_owned())
+    let mut after = |words: &str| {
+        let line = line();
+        line.strip_prefix(words).unwrap_or_else(|| panic!("the store said {line:?}:\n{}", log())).to_owned()
+    };
+    let (address, metrics_address) = (after("listening on "), after("metrics on "));
+    (process, address, metrics_address)
 }

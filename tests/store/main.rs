@@ -10,6 +10,7 @@
 
 mod contract;
 mod faults;
+mod hostile;
 mod http;
 mod races;
 #[allow(dead_code)]

@@ -138,9 +138,14 @@ impl Peer {
         send(self.client.get(self.store.url(path)))
     }
 
+    /// What Prometheus would get.
+    pub fn metrics(&self) -> String {
+        send(self.client.get(self.store.metrics_url())).body
+    }
+
     /// A metric; 0 where there is none.
     pub fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").body;
+        let text = self.metrics();
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0.0)
     }
 

@@ -34,6 +34,7 @@ fn a_wrong_option_is_named_with_its_rule() {
         (&["--listen", "nowhere"], "--listen"),
         (&["--listen", "127.0.0.1:99999"], "--listen"),
         (&["--listen", ":80"], "--listen"),
+        (&["--metrics-listen", "9480"], "--metrics-listen"),
         (&["--max-sessions", "0"], "--max-sessions"),
         (&["--max-sessions", "many"], "--max-sessions"),
         (&["--max-connections", "0"], "--max-connections"),
@@ -138,7 +139,7 @@ fn the_help_explains_every_option_exit_code_and_endpoint() {
     let output = run(&["--help"], &[]);
     let help = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
-    let options = "listen redis redis-mode redis-sentinel-master redis-username redis-password-file redis-ca-cert redis-client-cert \
+    let options = "listen metrics-listen redis redis-mode redis-sentinel-master redis-username redis-password-file redis-ca-cert redis-client-cert \
                    redis-client-key namespace token-file tls-cert tls-key max-sessions max-connections request-timeout idle-timeout \
                    drain-timeout log-format log-level";
     for option in options.split_whitespace() {

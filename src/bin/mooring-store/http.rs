@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Failure, Lookup, Touch, Write};
 use crate::contract::{Condition, ETag, Key, LONGEST_VALUE, Namespaces, Refusal, Ttl, VALUE_TOO_LONG, Value};
 use crate::metrics::{Metrics, Operation};
+use crate::server::Room;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Path, Request, State};
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 /// For a body to arrive.
@@ -36,6 +38,11 @@ impl Tokens {
     /// Whether everybody is let in.
     pub fn is_open(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a request of the contract has one, where one is wanted.
+    pub fn are_shown_by<T>(&self, request: &axum::http::Request<T>) -> bool {
+        request.uri().path().starts_with("/v1/sessions/") && self.accept(request.headers())
     }
 
     fn accept(&self, headers: &HeaderMap) -> bool {
@@ -61,11 +68,13 @@ pub struct App<B> {
     /// Where sessions are kept.
     pub backend: B,
     /// Who is let in.
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
     /// Whose keys are served.
     pub namespaces: Namespaces,
     /// What is counted.
     pub metrics: Metrics,
+    /// Room for requests of the contract, until their answers were taken.
+    pub room: Arc<Semaphore>,
     /// Set when the server is about to end.
     pub draining: Arc<AtomicBool>,
 }
@@ -85,7 +94,6 @@ pub fn router<B: Backend>(app: App<B>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { text(StatusCode::OK, "ok") }))
         .route("/readyz", get(ready::<B>))
-        .route("/metrics", get(metrics::<B>))
         .method_not_allowed_fallback(|| async {
             Refusal(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path")
         })
@@ -93,6 +101,14 @@ pub fn router<B: Backend>(app: App<B>) -> Router {
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such path; sessions are at /v1/sessions/{key}") })
         .layer(map_response(never_cached))
         .with_state(app)
+}
+
+/// The endpoint of Prometheus, for a port of its own.
+pub fn metrics_router(metrics: Metrics) -> Router {
+    Router::new()
+        .route("/metrics", get(async move || ([(CONTENT_TYPE, METRICS_TEXT)], metrics.text())))
+        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such path; metrics are at /metrics") })
+        .layer(map_response(never_cached))
 }
 
 impl IntoResponse for Refusal {
@@ -243,7 +259,14 @@ async fn body(request: Request) -> Result<Value, Refusal> {
 /// Lets those in who have a token, where tokens are configured.
 async fn authorize<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
     if app.tokens.accept(request.headers()) {
-        return next.run(request).await;
+        let Some(room) = Room::take(app.room.clone()) else {
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "busy");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return response;
+        };
+        let mut response = next.run(request).await;
+        response.extensions_mut().insert(room);
+        return response;
     }
     let mut response = text(StatusCode::UNAUTHORIZED, "a bearer token is required");
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -279,10 +302,6 @@ async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
         None => return text(StatusCode::OK, "ok"),
     };
     text(StatusCode::SERVICE_UNAVAILABLE, reason)
-}
-
-async fn metrics<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
-    ([(CONTENT_TYPE, METRICS_TEXT)], app.metrics.text()).into_response()
 }
 
 async fn never_cached(mut response: Response) -> Response {

@@ -16,18 +16,28 @@ use backend::redis::Redis;
 use http::App;
 use metrics::Metrics;
 use options::{LogFormat, Settings, Stop, Storage};
-use server::Server;
+use server::{Newcomers, Server};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// File descriptors for everything that is no connection of a client.
 const OTHER_FILES: u64 = 64;
+/// The most requests of the contract that are under way, each until its answer was taken. One takes about 10 KB at worst.
+const REQUESTS: usize = 4096;
+/// The most other answers with a text that wait to be taken.
+const OTHER_ANSWERS: usize = 256;
+/// For the body of a request to arrive, and for its answer to be taken.
+const TRANSFERS: Duration = Duration::from_secs(10);
+/// The most connections of those who read metrics, and the most of their answers that wait to be taken.
+const METRICS_CONNECTIONS: usize = 16;
 
 fn main() -> ExitCode {
     // Fails if there is one already, which is as good.
@@ -70,19 +80,28 @@ async fn run(mut settings: Settings) -> Result<(), String> {
     let listener = TcpListener::bind(&settings.listen)
         .await
         .map_err(|error| format!("--listen: cannot listen on {}: {error}", settings.listen))?;
+    let metrics_listener = match &settings.metrics_listen {
+        None => None,
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .map_err(|error| format!("--metrics-listen: cannot listen on {address}: {error}"))?,
+        ),
+    };
+    let listeners = (listener, metrics_listener);
     let storage = std::mem::replace(&mut settings.storage, Storage::Memory(0));
     match storage {
         Storage::Memory(capacity) => {
             metrics.show_memory().map_err(|error| error.to_string())?;
             info!(capacity, "sessions are in memory");
-            serve(Memory::new(capacity, metrics.clone()), settings, listener, metrics).await
+            serve(Memory::new(capacity, metrics.clone()), settings, listeners, metrics).await
         }
         Storage::Redis(target) => {
             metrics.show_redis().map_err(|error| error.to_string())?;
             info!("sessions are in Redis");
             let probe_key = settings.namespaces.probe();
             let redis = Redis::new(target, probe_key, settings.request_timeout, metrics.clone());
-            serve(redis, settings, listener, metrics).await
+            serve(redis, settings, listeners, metrics).await
         }
     }
 }
@@ -100,7 +119,7 @@ fn allow_files(max_connections: usize) {
 async fn serve(
     backend: impl Backend,
     settings: Settings,
-    listener: TcpListener,
+    (listener, metrics_listener): (TcpListener, Option<TcpListener>),
     metrics: Metrics,
 ) -> Result<(), String> {
     let handler = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
@@ -114,18 +133,42 @@ async fn serve(
     let _ = writeln!(std::io::stdout(), "listening on {address}");
 
     let draining = Arc::new(AtomicBool::new(false));
+    let tokens = Arc::new(settings.tokens);
     let app = App {
         backend,
-        tokens: settings.tokens,
+        tokens: tokens.clone(),
         namespaces: settings.namespaces,
         metrics: metrics.clone(),
+        room: Arc::new(Semaphore::new(REQUESTS)),
         draining: draining.clone(),
     };
+    let request_deadline = settings.request_timeout.saturating_add(TRANSFERS);
+    if let Some(listener) = metrics_listener {
+        let address = listener.local_addr().map_err(|error| format!("--metrics-listen: {error}"))?;
+        let _ = writeln!(std::io::stdout(), "metrics on {address}");
+        let server = Server {
+            router: http::metrics_router(metrics.clone()),
+            tls: None,
+            max_connections: METRICS_CONNECTIONS,
+            idle_timeout: settings.idle_timeout,
+            request_deadline,
+            newcomers: Newcomers::of(METRICS_CONNECTIONS),
+            tokens: tokens.clone(),
+            other_answers: Arc::new(Semaphore::new(METRICS_CONNECTIONS)),
+            // Of itself this port counts nothing.
+            metrics: Metrics::new().map_err(|error| error.to_string())?,
+        };
+        tokio::spawn(server.serve(listener, std::future::pending()));
+    }
     let server = Server {
         router: http::router(app),
         tls: settings.tls,
         max_connections: settings.max_connections,
         idle_timeout: settings.idle_timeout,
+        request_deadline,
+        newcomers: Newcomers::of(settings.max_connections),
+        tokens,
+        other_answers: Arc::new(Semaphore::new(OTHER_ANSWERS)),
         metrics,
     };
     let (stopping, stop) = tokio::sync::oneshot::channel::<()>();

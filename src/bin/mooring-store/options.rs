@@ -40,7 +40,7 @@ Endpoints:
                                    (PUT, DELETE and touch need Mooring-TTL: seconds)
   GET    /healthz                  200: the process lives
   GET    /readyz                   200 when sessions can be served, else 503 and one word that says why not
-  GET    /metrics                  for Prometheus
+  GET    /metrics                  for Prometheus, on the port of --metrics-listen
 
 Examples:
   In memory, for one machine:
@@ -67,6 +67,10 @@ struct Options {
     /// Where to listen. Port 0 takes a free one; the first line of stdout says which
     #[arg(long, env = "MOORING_STORE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
     listen: String,
+
+    /// Where to serve /metrics to Prometheus, in plain HTTP; without it nowhere. Not a port that everybody reaches
+    #[arg(long, env = "MOORING_STORE_METRICS_LISTEN", value_name = "ADDRESS")]
+    metrics_listen: Option<String>,
 
     /// Keep sessions in Redis: redis://HOST:PORT or rediss:// for TLS. Again for each node of a Cluster and each Sentinel, of which
     /// some suffice. Without it, sessions are in memory
@@ -186,6 +190,8 @@ enum LogLevel {
 pub struct Settings {
     /// Where to listen: a host or an address, and a port.
     pub listen: String,
+    /// Where to serve metrics, if they are.
+    pub metrics_listen: Option<String>,
     /// Where sessions are kept.
     pub storage: Storage,
     /// Who is let in.
@@ -278,7 +284,8 @@ impl Options {
                 LogLevel::Debug => LevelFilter::DEBUG,
                 LogLevel::Trace => LevelFilter::TRACE,
             },
-            listen: address(self.listen)?,
+            listen: address("--listen", self.listen)?,
+            metrics_listen: self.metrics_listen.map(|listen| address("--metrics-listen", listen)).transpose()?,
         })
     }
 
@@ -452,10 +459,10 @@ fn environment(name: &str) -> Checked<Option<String>> {
 }
 
 /// Looks at the form alone: whether the host is known shows when it is listened on.
-fn address(listen: String) -> Checked<String> {
+fn address(option: &str, listen: String) -> Checked<String> {
     match listen.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(listen),
-        _ => Err("--listen: an address and a port, as in 127.0.0.1:8480 or [::]:8480".to_owned()),
+        _ => Err(format!("{option}: an address and a port, as in 127.0.0.1:8480 or [::]:8480")),
     }
 }
 

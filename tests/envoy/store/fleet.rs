@@ -171,7 +171,7 @@ pub fn configuration(members: Value) -> Value {
 pub fn requests(store: &Store, operation: &str) -> u64 {
     let metrics = eventually("the store's metrics", || {
         let client = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
-        client.get(store.url("/metrics")).send().ok()?.text().ok()
+        client.get(store.metrics_url()).send().ok()?.text().ok()
     });
     let line = format!("mooring_store_requests_total{{operation=\"{operation}\",");
     let counts = metrics.lines().filter(|known| known.starts_with(&line));
