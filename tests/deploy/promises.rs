@@ -103,7 +103,11 @@ impl Stage {
             discover(filter, &folder);
         }
 
-        let launch = Launch { arguments: rendered.arguments.clone(), environment: rendered.environment.clone() };
+        let launch = Launch {
+            arguments: rendered.arguments.clone(),
+            environment: rendered.environment.clone(),
+            ..Launch::default()
+        };
         let proxy = |hosts| EnvoyWorld::run_with(Bootstrap(bootstrap.clone()), hosts, 2, &launch);
         let proxies = [proxy(hosts), proxy(Vec::new())];
         for proxy in &proxies {
