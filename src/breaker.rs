@@ -19,6 +19,8 @@ pub struct Breaker(State);
 enum State {
     Closed {
         failures: u8,
+        /// When the last of them came.
+        last: Monotonic,
     },
     Open {
         until: Monotonic,
@@ -32,7 +34,7 @@ enum State {
 
 impl Default for State {
     fn default() -> Self {
-        Self::Closed { failures: 0 }
+        Self::Closed { failures: 0, last: Monotonic::default() }
     }
 }
 
@@ -54,11 +56,15 @@ impl Breaker {
         self.0 = State::default();
     }
 
-    /// A call came to nothing. `true`: this opened it.
-    pub fn failed(&mut self, now: Monotonic) -> bool {
+    /// A call came to nothing that was sent at `sent`. `true`: this opened it.
+    ///
+    /// Calls that were under way together fail together, for one reason: a worker that was busy while their time ran, a connection that
+    /// broke. They count once. A store that is away fails one round of calls after the other.
+    pub fn failed(&mut self, sent: Monotonic, now: Monotonic) -> bool {
         let pause = match self.0 {
-            State::Closed { failures } if failures.saturating_add(1) < FAILURES => {
-                self.0 = State::Closed { failures: failures.saturating_add(1) };
+            State::Closed { failures, last } if failures > 0 && sent < last => return false,
+            State::Closed { failures, .. } if failures.saturating_add(1) < FAILURES => {
+                self.0 = State::Closed { failures: failures.saturating_add(1), last: now };
                 return false;
             }
             State::Closed { .. } => FIRST_PAUSE,
@@ -68,6 +74,13 @@ impl Breaker {
         };
         self.0 = State::Open { until: Monotonic(now.0.saturating_add(pause)), pause };
         true
+    }
+
+    /// A call came to nothing of which nothing follows for the store. If it was the probe, the next call is.
+    pub fn undecided(&mut self, now: Monotonic) {
+        if let State::Probing { pause } = self.0 {
+            self.0 = State::Open { until: now, pause };
+        }
     }
 
     /// Whether no call would be made now, because calls failed.
@@ -101,7 +114,7 @@ mod tests {
 
     fn opened_at(seconds: u64) -> Breaker {
         let mut breaker = Breaker::default();
-        let opened = [(); 5].map(|()| breaker.failed(at(seconds)));
+        let opened = [(); 5].map(|()| breaker.failed(at(seconds), at(seconds)));
         assert_eq!(opened, [false, false, false, false, true]);
         breaker
     }
@@ -110,14 +123,14 @@ mod tests {
     fn five_failures_in_a_row_open_it() {
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            assert!(!breaker.failed(at(0)));
+            assert!(!breaker.failed(at(0), at(0)));
         }
         breaker.succeeded();
         for _ in 0..4 {
-            assert!(!breaker.failed(at(0)));
+            assert!(!breaker.failed(at(0), at(0)));
             assert!(breaker.allows(at(0)));
         }
-        assert!(breaker.failed(at(0)));
+        assert!(breaker.failed(at(0), at(0)));
         assert!(!breaker.allows(at(0)));
         assert_eq!(breaker.pause(at(0)), Duration::from_secs(1));
     }
@@ -131,7 +144,7 @@ mod tests {
             now += pause;
             assert!(breaker.allows(at(now)), "{pause}");
             assert!(!breaker.allows(at(now)), "a second probe");
-            assert!(breaker.failed(at(now)));
+            assert!(breaker.failed(at(now), at(now)));
         }
     }
 
@@ -139,12 +152,12 @@ mod tests {
     fn a_success_closes_it_and_the_pause_begins_anew() {
         let mut breaker = opened_at(0);
         assert!(breaker.allows(at(1)));
-        assert!(breaker.failed(at(1)));
+        assert!(breaker.failed(at(1), at(1)));
         assert!(breaker.allows(at(3)));
         breaker.succeeded();
         assert!(breaker.allows(at(3)) && breaker.allows(at(3)));
         for _ in 0..5 {
-            breaker.failed(at(3));
+            breaker.failed(at(3), at(3));
         }
         assert_eq!(breaker.pause(at(3)), Duration::from_secs(1));
     }
@@ -152,8 +165,35 @@ mod tests {
     #[test]
     fn answers_to_earlier_calls_do_not_lengthen_the_pause() {
         let mut breaker = opened_at(0);
-        assert!(!breaker.failed(Monotonic(Duration::from_millis(900))));
+        assert!(!breaker.failed(Monotonic(Duration::from_millis(900)), Monotonic(Duration::from_millis(900))));
         assert!(breaker.allows(at(1)));
+    }
+
+    #[test]
+    fn calls_that_were_under_way_together_fail_once() {
+        let mut breaker = Breaker::default();
+        for round in 0..4 {
+            for _ in 0..100 {
+                assert!(!breaker.failed(at(round), at(round + 1)), "{round}");
+            }
+        }
+        assert!(!breaker.failed(at(3), at(9)), "it was sent before the last round failed");
+        assert!(breaker.failed(at(4), at(9)));
+    }
+
+    #[test]
+    fn a_probe_of_which_nothing_follows_is_followed_by_another() {
+        let mut breaker = opened_at(0);
+        breaker.undecided(at(0));
+        assert!(!breaker.allows(at(0)), "there was none");
+        assert!(breaker.allows(at(1)));
+        breaker.undecided(at(1));
+        assert!(breaker.allows(at(1)) && !breaker.allows(at(1)));
+        assert!(breaker.failed(at(1), at(1)));
+        assert_eq!(breaker.pause(at(1)), Duration::from_secs(2));
+        let mut closed = Breaker::default();
+        closed.undecided(at(1));
+        assert_eq!(closed, Breaker::default());
     }
 
     #[test]
@@ -165,7 +205,7 @@ mod tests {
     fn a_clock_at_its_end_does_not_overflow() {
         let mut breaker = Breaker::default();
         for _ in 0..5 {
-            breaker.failed(Monotonic(Duration::MAX));
+            breaker.failed(Monotonic(Duration::MAX), Monotonic(Duration::MAX));
         }
         assert!(breaker.allows(Monotonic(Duration::MAX)));
     }

@@ -25,6 +25,9 @@ const TICK: u32 = 1000;
 /// The filter state that the access log shows as `%FILTER_STATE(wasm.mooring:PLAIN)%`.
 const LOGGED: &str = "mooring";
 
+/// What Envoy adds to the responses of hosts, and not to its own.
+const SERVED_AFTER: &str = "x-envoy-upstream-service-time";
+
 /// What a callback asks of the proxy (`proxy_action_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -152,6 +155,7 @@ impl<H: Host> Contexts<H> {
         let request = plugin.affinity.on_request(id, &mut plugin.worker, headers.as_ref(), &inputs);
         let (phase, went) = inputs.carry_out(request, &plugin.affinity, &mut plugin.worker);
         stream.phase = phase;
+        inputs.attribute_calls(&mut plugin.worker);
         inputs.count_faults(&mut plugin.worker);
         let (root, calls) = (stream.root, plugin.worker.store.is_some());
         match went {
@@ -180,6 +184,7 @@ impl<H: Host> Contexts<H> {
             }
         };
         inputs.apply(Map::ResponseHeaders, edits);
+        inputs.attribute_calls(&mut plugin.worker);
         inputs.count_faults(&mut plugin.worker);
         let (root, calls) = (stream.root, plugin.worker.store.is_some());
         if calls { self.deliver(root, Some(id), Vec::new()) } else { Action::Continue }
@@ -293,7 +298,7 @@ impl<H: Host> Contexts<H> {
         let Self { host, roots, .. } = self;
         let Some(plugin) = configured(roots, root) else { return Vec::new() };
         let Worker { store: Some(store), counts, .. } = &mut plugin.worker else { return Vec::new() };
-        let mut wakes = Vec::new();
+        let mut wakes = store.admit(counts);
         // A call that is not made may lead to another.
         while let Some(call) = store.outgoing() {
             let request = store.request(&call);
@@ -314,7 +319,7 @@ impl<H: Host> Contexts<H> {
 
     /// Lets a stream go on with what it waited for. In its own callback it need not be resumed. (A stream that is turned away in
     /// another's callback would stop that one: the proxy then takes the callback's answer for a pause. It does not come to that,
-    /// because all calls are made in the callbacks that ask for them.)
+    /// because calls are made in the callbacks that ask for them, or have their turn in one of the root's.)
     fn wake(&mut self, id: StreamId, news: News, own: bool) -> Went {
         let Some((host, plugin, stream)) = self.parts(id) else { return Went::On };
         if host.act_as(id.into()).is_err() && !own {
@@ -345,6 +350,7 @@ impl<H: Host> Contexts<H> {
                 return Went::On;
             }
         };
+        inputs.attribute_calls(&mut plugin.worker);
         if went == Went::On && !own {
             inputs.known(host.resume(side));
         }
@@ -442,6 +448,9 @@ impl<'a, H: Host> HostInputs<'a, H> {
         }
         let header = |name| self.known(self.host.header(Map::CallResponseHeaders, name)).flatten();
         let status = header(":status").and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+        if status >= Some(500) && header("x-envoy-overloaded").is_some() && header(SERVED_AFTER).is_none() {
+            return Answer::Overloaded;
+        }
         let body = if body_size == 0 { Some(Vec::new()) } else { self.known(self.host.call_response_body(MAX_ANSWER)) };
         match (status, body) {
             (Some(status), Some(body)) => Answer::Response { status, etag: header("etag"), body },
@@ -462,6 +471,16 @@ impl<'a, H: Host> HostInputs<'a, H> {
             applied &= self.known(done).is_some();
         }
         applied
+    }
+
+    /// Says for which client calls are that were asked for on behalf of its stream, where that matters.
+    fn attribute_calls(&self, worker: &mut Worker) {
+        if let Some(store) = &mut worker.store
+            && store.must_queue()
+        {
+            let id = self.property(&["connection", "id"]);
+            store.attribute(id.and_then(|id| id.try_into().ok()).map(u64::from_le_bytes));
+        }
     }
 
     /// Counts a callback in which a host call failed.

@@ -183,6 +183,12 @@ pub enum Failure {
     TooLarge,
     /// Not what the protocol can answer.
     Senseless,
+    /// The proxy would not send it: it has no host for it that is well, or no such cluster.
+    Unsent,
+    /// Too much at once on this side: the proxy had no room for it, or its turn did not come in time.
+    Overloaded,
+    /// Its turn did not come before the store was left alone.
+    LeftAlone,
 }
 
 /// A request to the store, as headers and body.
@@ -201,6 +207,8 @@ pub enum Answer {
     Nothing,
     /// A response with a body longer than [`MAX_ANSWER`], which was not read.
     TooLarge,
+    /// The proxy's own, in place of a response: its bounds for the cluster are reached.
+    Overloaded,
     /// A response.
     Response {
         /// Its status.
@@ -243,6 +251,7 @@ impl Gateway {
         match answer {
             Answer::Nothing => Err(Failure::Unavailable),
             Answer::TooLarge => Err(Failure::TooLarge),
+            Answer::Overloaded => Err(Failure::Overloaded),
             Answer::Response { status: 500.., .. } => Err(Failure::Unavailable),
             Answer::Response { status, etag, body } => self.protocol().reply(command, status, etag.as_deref(), body),
         }

@@ -3,8 +3,10 @@
 //! Sends nothing. Calls to be made are handed out by [`StoreClient::outgoing`]; what became of them comes back through
 //! [`StoreClient::sent`], [`StoreClient::unsent`] and [`StoreClient::answered`], which say whom that wakes. Time is passed in.
 //! One lookup of a session is under way at a time, however many requests wait for it; a write may have one response that waits.
+//! Calls are paced: few are under way at a time, and the others wait in a queue in which the clients take turns. Revocations never wait.
 
 mod answers;
+mod queue;
 
 use crate::breaker::Breaker;
 use crate::cache::{Cache, Known, Record};
@@ -15,13 +17,27 @@ use crate::metrics::{CallResult, Counter, Counts, Fault, Histogram, Memory, Oper
 use crate::session::{Session, SessionId};
 use crate::store::value;
 use crate::store::{Answer, Command, Failure, Gateway, Request, StoreKey, Version};
+use queue::{Connection, FairQueue};
 use std::collections::VecDeque;
 use std::mem::take;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How many calls a worker has under way at most, and as many revocations that it owes.
-const MOST_CALLS: usize = 1024;
+/// How many calls a worker has under way at most, revocations aside. The proxy's own bounds lie above it for every worker together
+/// (`docs/store.md`): what it turns away has failed, and what waits here has not.
+const MOST_CALLS: usize = 64;
+
+/// How many revocations a worker has under way at most, and how many that it owes.
+const MOST_REVOCATIONS: usize = 1024;
+
+/// How many calls wait for their turn at most.
+const MOST_QUEUED: usize = 8192;
+
+/// How many of them for one client.
+const MOST_QUEUED_OF_ONE: usize = 1024;
+
+/// For how long a call waits for its turn at most. Turns come while the store answers: longer than it may take for one answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How many requests of a worker wait for lookups at most.
 const MOST_WAITERS: usize = 8192;
@@ -118,6 +134,9 @@ pub struct Call {
     job: Job,
     /// The response that waits for it.
     waiter: Option<StreamId>,
+    /// For whom it is.
+    client: Connection,
+    /// When it was sent; before that, since when it waits.
     at: Monotonic,
 }
 
@@ -144,7 +163,11 @@ pub struct StoreClient {
     store: Store,
     cache: Cache,
     breaker: Breaker,
-    outbox: VecDeque<Call>,
+    /// Revocations to be sent.
+    revocations: VecDeque<Call>,
+    /// Other calls of which nobody said yet for whom they are.
+    fresh: Vec<Call>,
+    queue: FairQueue,
     /// Few as a rule: a search by hand is as fast as any.
     calls: Vec<(CallId, Call)>,
     /// Who waits for the lookup of a session. There is an entry while one is under way.
@@ -152,6 +175,8 @@ pub struct StoreClient {
     waiters: usize,
     /// Revocations that the store has not been told.
     owed: Vec<Call>,
+    /// The time that was passed in last.
+    now: Monotonic,
 }
 
 impl StoreClient {
@@ -162,11 +187,14 @@ impl StoreClient {
             cache: Cache::new(config.cache.entries, config.cache.ttl),
             config: Rc::clone(config),
             breaker: Breaker::default(),
-            outbox: VecDeque::new(),
+            revocations: VecDeque::new(),
+            fresh: Vec::new(),
+            queue: FairQueue::default(),
             calls: Vec::new(),
             lookups: Vec::new(),
             waiters: 0,
             owed: Vec::new(),
+            now: Monotonic::default(),
         })
     }
 
@@ -268,19 +296,31 @@ impl StoreClient {
 
     /// Whether this worker knows that the session ended: it remembers, or has yet to tell the store.
     fn has_ended(&mut self, id: &SessionId, now: Monotonic) -> bool {
-        let under_way = self.calls.iter().map(|(_, call)| call).chain(&self.outbox);
+        let under_way = self.calls.iter().map(|(_, call)| call).chain(&self.revocations);
         let untold = under_way.chain(&self.owed).any(|call| call.id == *id && call.is_revocation());
         untold || self.cache.get(id, now) == Some(&Known::Revoked)
     }
 
     /// A stream that may wait is gone, or goes on by itself.
     pub fn leave(&mut self, stream: StreamId) {
-        for (_, waiters) in &mut self.lookups {
+        let mut left = None;
+        for (id, waiters) in &mut self.lookups {
             let before = waiters.len();
             waiters.retain(|waiter| *waiter != stream);
             self.waiters = self.waiters.saturating_sub(before.saturating_sub(waiters.len()));
+            if before > 0 && waiters.is_empty() {
+                left = Some(*id);
+            }
         }
-        for call in self.calls.iter_mut().map(|(_, call)| call).chain(&mut self.outbox) {
+        // A lookup that was not made is not worth its turn any more.
+        if let Some(id) = left
+            && !self.queue.take(|call| call.id == id && matches!(call.job, Job::Lookup)).is_empty()
+        {
+            self.lookups.retain(|(known, _)| *known != id);
+            self.breaker.undecided(self.now);
+        }
+        let under_way = self.calls.iter_mut().map(|(_, call)| call).chain(&mut self.revocations);
+        for call in under_way.chain(&mut self.fresh).chain(self.queue.iter_mut()) {
             call.waiter = call.waiter.filter(|waiter| *waiter != stream);
         }
     }
@@ -300,9 +340,44 @@ impl StoreClient {
         self.breaker.pause(now).as_secs().saturating_add(1)
     }
 
-    /// The next call to be made. It must come back through [`Self::sent`] or [`Self::unsent`].
+    /// Whether it matters for whom the calls are that were asked for just now: some will wait.
+    pub fn must_queue(&self) -> bool {
+        let waiting = self.queue.len().saturating_add(self.fresh.len());
+        !self.fresh.is_empty() && self.under_way().saturating_add(waiting) > MOST_CALLS
+    }
+
+    /// The calls that were asked for just now are for this client.
+    pub fn attribute(&mut self, client: Connection) {
+        self.fresh.iter_mut().filter(|call| call.client.is_none()).for_each(|call| call.client = client);
+    }
+
+    /// Lets the calls that were asked for just now wait for their turn, and returns whom it wakes that a client has too many.
+    #[must_use]
+    pub fn admit(&mut self, counts: &mut Counts) -> Vec<Wake> {
+        let mut wakes = Vec::new();
+        for call in take(&mut self.fresh) {
+            if self.queue.len_of(call.client) < MOST_QUEUED_OF_ONE {
+                self.queue.push(call);
+            } else {
+                wakes.extend(self.settle(call, Err(Failure::Overloaded), self.now, counts));
+            }
+        }
+        wakes
+    }
+
+    /// The next call to be made. It must come back through [`Self::sent`] or [`Self::unsent`]. Its time runs from now on.
     pub fn outgoing(&mut self) -> Option<Call> {
-        self.outbox.pop_front()
+        let call = match self.revocations.pop_front() {
+            Some(revocation) => revocation,
+            None if self.under_way() < MOST_CALLS => self.queue.pop()?,
+            None => return None,
+        };
+        Some(Call { at: self.now, ..call })
+    }
+
+    /// How many calls are under way, revocations aside.
+    fn under_way(&self) -> usize {
+        self.calls.iter().filter(|(_, call)| !call.is_revocation()).count()
     }
 
     /// Where calls go, and how long they may take.
@@ -323,24 +398,28 @@ impl StoreClient {
     /// The proxy would not make this call.
     #[must_use]
     pub fn unsent(&mut self, call: Call, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
-        self.settle(call, Err(Failure::Unavailable), now, counts)
+        self.settle(call, Err(Failure::Unsent), now, counts)
     }
 
     /// A call came to something.
     #[must_use]
     pub fn answered(&mut self, id: CallId, answer: Answer, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
+        self.now = self.now.max(now);
         let Some(call) = self.take_call(id) else {
             counts.add(Counter::Fault(Fault::StoreLate));
             return Vec::new();
         };
         measure(&call, now, counts);
         let reply = self.store.gateway.reply(&call.command, answer);
-        self.settle(call, reply, now, counts)
+        let mut wakes = self.settle(call, reply, now, counts);
+        wakes.extend(self.give_up_waiting(now, counts));
+        wakes
     }
 
     /// Some time has passed: gives up what the proxy never answered, and tries revocations again.
     #[must_use]
     pub fn on_tick(&mut self, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
+        self.now = self.now.max(now);
         let limit = self.store.gateway.timeout.saturating_add(GRACE);
         let lost = self.calls.iter().filter(|(_, call)| now.since(call.at) > limit);
         let lost: Vec<CallId> = lost.map(|(id, _)| *id).collect();
@@ -355,13 +434,26 @@ impl StoreClient {
         for call in self.owed.drain(..due).collect::<Vec<_>>() {
             self.place(Call { at: now, ..call }, now, counts);
         }
+        wakes.extend(self.give_up_waiting(now, counts));
         wakes
+    }
+
+    /// Gives up the calls whose turn did not come in time: all of them once the store is left alone. Never in a stream's callback,
+    /// because it may turn other streams away.
+    fn give_up_waiting(&mut self, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
+        if self.queue.len() == 0 {
+            return Vec::new();
+        }
+        let left_alone = self.breaker.is_open(now);
+        let late = self.queue.take(|call| left_alone || now.since(call.at) > LONGEST_WAIT);
+        let failure = if left_alone { Failure::LeftAlone } else { Failure::Overloaded };
+        late.into_iter().flat_map(|call| self.settle(call, Err(failure), now, counts)).collect()
     }
 
     /// Nobody will be there to try again, or to hear an answer: what the store has not confirmed counts as lost.
     pub fn on_done(&mut self, counts: &mut Counts) {
         let calls = take(&mut self.calls).into_iter().map(|(_, call)| call);
-        let calls = calls.chain(take(&mut self.outbox)).chain(take(&mut self.owed));
+        let calls = calls.chain(take(&mut self.revocations)).chain(take(&mut self.owed));
         calls.filter(Call::is_revocation).for_each(|_| counts.add(Counter::Fault(Fault::RevocationLost)));
     }
 
@@ -384,7 +476,7 @@ impl StoreClient {
     }
 
     fn call(&self, id: SessionId, command: Command, job: Job, waiter: Option<StreamId>, at: Monotonic) -> Call {
-        Call { id, key: self.key(&id), command, job, waiter, at }
+        Call { id, key: self.key(&id), command, job, waiter, client: None, at }
     }
 
     /// For how many seconds longer than a session its entry lives: a proxy whose clock is late still takes the token.
@@ -419,28 +511,34 @@ impl StoreClient {
 
     /// Puts a call among those to be made. `false` where it is not: the store is left alone, or there are too many.
     fn place(&mut self, call: Call, now: Monotonic, counts: &mut Counts) -> bool {
+        self.now = self.now.max(now);
         // A logout is not held back by the rest.
         let revocation = call.is_revocation();
-        let most = if revocation { MOST_CALLS.saturating_mul(2) } else { MOST_CALLS };
-        let room = self.calls.len().saturating_add(self.outbox.len()) < most;
+        let room = if revocation {
+            let under_way = self.calls.len().saturating_sub(self.under_way());
+            under_way.saturating_add(self.revocations.len()) < MOST_REVOCATIONS
+        } else {
+            self.queue.len().saturating_add(self.fresh.len()) < MOST_QUEUED
+        };
         if !room {
             counts.add(Counter::Fault(Fault::StoreOverload));
         }
         let placed = room && (revocation || self.breaker.allows(now));
-        if placed {
-            self.outbox.push_back(call);
-        } else {
+        if !placed {
             counts.add(Counter::StoreCall(call.operation(), CallResult::Skipped));
-            if revocation {
-                self.owe(call, now, counts);
-            }
+        }
+        match (placed, revocation) {
+            (true, true) => self.revocations.push_back(call),
+            (true, false) => self.fresh.push(call),
+            (false, true) => self.owe(call, now, counts),
+            (false, false) => {}
         }
         placed
     }
 
     fn owe(&mut self, call: Call, now: Monotonic, counts: &mut Counts) {
         let in_time = matches!(call.job, Job::Revoke { give_up, .. } if now < give_up);
-        if in_time && self.owed.len() < MOST_CALLS {
+        if in_time && self.owed.len() < MOST_REVOCATIONS {
             self.owed.push(Call { waiter: None, ..call });
         } else {
             counts.add(Counter::Fault(Fault::RevocationLost));

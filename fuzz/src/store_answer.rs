@@ -209,6 +209,7 @@ fn looked_up(config: &Rc<Config>, answer: &Answer, setup: &Setup) {
     let mut counts = Counts::default();
     let now = Monotonic::default();
     assert_eq!(client.find(&setup.session, STREAM, now, &mut counts), None);
+    assert!(client.admit(&mut counts).is_empty());
     let call = client.outgoing().expect("a lookup");
     client.sent(CallId(1), call);
     let wakes = client.answered(CallId(1), answer.clone(), now, &mut counts);

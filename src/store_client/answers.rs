@@ -18,23 +18,31 @@ impl StoreClient {
         now: Monotonic,
         counts: &mut Counts,
     ) -> Vec<Wake> {
+        let (operation, client) = (call.operation(), call.client);
         match &reply {
             Ok(_) => self.breaker.succeeded(),
-            Err(failure) => {
-                counts.add(Counter::Fault(match failure {
-                    Failure::Unavailable => Fault::StoreUnavailable,
-                    Failure::Refused => Fault::StoreRefused,
-                    Failure::TooLarge => Fault::StoreTooLarge,
-                    Failure::Senseless => Fault::StoreSenseless,
-                }));
-                if self.breaker.failed(now) {
+            &Err(failure) => {
+                if let Some(fault) = fault(failure) {
+                    counts.add(Counter::Fault(fault));
+                }
+                if !is_of_the_store(failure) {
+                    self.breaker.undecided(now);
+                } else if self.breaker.failed(call.at, now) {
                     counts.add(Counter::Fault(Fault::StoreLeftAlone));
                 }
             }
         }
-        let operation = call.operation();
+        let made = !matches!(reply, Err(Failure::Overloaded | Failure::LeftAlone));
         let said = self.read(&call, reply, counts);
-        counts.add(Counter::StoreCall(operation, said.result()));
+        counts.add(Counter::StoreCall(operation, if made { said.result() } else { CallResult::Skipped }));
+        let wakes = self.conclude(call, said, now, counts);
+        // What follows from a call is for the same client.
+        self.attribute(client);
+        wakes
+    }
+
+    /// What was said to a call: for the cache, and whoever waits.
+    fn conclude(&mut self, call: Call, said: Said, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
         match call.job {
             Job::Lookup => {
                 let found = self.found(&call, said, now, counts);
@@ -203,6 +211,26 @@ impl StoreClient {
             Said::There { .. } | Said::Missing | Said::Unreadable(_) | Said::Nothing => self.owe(call, now, counts),
         }
         wake(waiter, Written::Settled)
+    }
+}
+
+/// How a failure is counted. That the store is left alone was counted when that began.
+fn fault(failure: Failure) -> Option<Fault> {
+    match failure {
+        Failure::Unavailable | Failure::Unsent => Some(Fault::StoreUnavailable),
+        Failure::Refused => Some(Fault::StoreRefused),
+        Failure::TooLarge => Some(Fault::StoreTooLarge),
+        Failure::Senseless => Some(Fault::StoreSenseless),
+        Failure::Overloaded => Some(Fault::StoreOverload),
+        Failure::LeftAlone => None,
+    }
+}
+
+/// Whether it is the store that failed. What happened on this side says nothing of it.
+fn is_of_the_store(failure: Failure) -> bool {
+    match failure {
+        Failure::Unavailable | Failure::Refused | Failure::TooLarge | Failure::Senseless => true,
+        Failure::Unsent | Failure::Overloaded | Failure::LeftAlone => false,
     }
 }
 

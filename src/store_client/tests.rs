@@ -88,6 +88,7 @@ impl Worker {
     /// Sends what is to be sent; the answers are for the test to give.
     fn send(&mut self) -> Vec<(CallId, Call)> {
         let mut sent = Vec::new();
+        assert_eq!(self.client.admit(&mut self.counts), []);
         while let Some(call) = self.client.outgoing() {
             self.calls += 1;
             self.client.sent(CallId(self.calls), call.clone());
@@ -244,6 +245,7 @@ fn a_call_is_measured_until_it_is_answered_or_given_up() {
     worker.tick();
     assert_eq!(measured(&mut worker), [(Histogram::StoreCall(Operation::Touch), 2000)]);
     worker.touch(&session(0, A));
+    assert_eq!(worker.client.admit(&mut worker.counts), []);
     let call = worker.client.outgoing().unwrap();
     let _ = worker.client.unsent(call, worker.now, &mut worker.counts);
     assert_eq!(measured(&mut worker), [], "it was never made");
@@ -393,10 +395,12 @@ fn whoever_leaves_is_not_woken_and_the_rest_is() {
 fn a_call_that_cannot_be_made_wakes_its_waiters_at_once() {
     let mut worker = Worker::new();
     assert_eq!(worker.find(&session(0, A), 1), None);
+    assert_eq!(worker.client.admit(&mut worker.counts), []);
     let call = worker.client.outgoing().expect("a call");
     let wakes = worker.client.unsent(call, worker.now, &mut worker.counts);
     assert_eq!(wakes, [(stream(1), News::Found(Found::Failed))]);
     assert_eq!(worker.find(&session(0, A), 2), None, "and is no reason not to try again");
+    assert_eq!(worker.client.admit(&mut worker.counts), []);
     assert!(worker.client.outgoing().is_some());
 }
 
@@ -755,30 +759,235 @@ fn a_logout_that_the_store_never_hears_of_is_counted() {
 }
 
 #[test]
-fn waiters_calls_and_revocations_that_are_owed_are_bounded() {
+fn waiters_calls_that_wait_and_revocations_that_are_owed_are_bounded() {
     let mut worker = Worker::new();
-    let id = |n: usize| Session { id: SessionId((n as u128).to_be_bytes()), ..session(0, A) };
-    for n in 0..MOST_CALLS {
-        assert_eq!(worker.find(&id(n), 1), None);
+    for n in 0..MOST_QUEUED {
+        assert_eq!(worker.find_for(&numbered(n), 1, n as u64), None);
     }
-    assert_eq!(worker.find(&id(MOST_CALLS), 1), Some(Found::Failed));
-    assert_eq!((worker.fault(Fault::StoreOverload), worker.calls(Operation::Lookup, CallResult::Skipped)), (1, 1));
-    assert!(worker.revoke(&id(MOST_CALLS)), "a logout has room of its own");
-    for n in MOST_CALLS..MOST_WAITERS {
-        assert_eq!(worker.find(&id(0), u32::try_from(n).unwrap()), None);
-    }
-    assert_eq!(worker.find(&id(1), 1), Some(Found::Failed));
+    assert_eq!(worker.find(&numbered(MOST_QUEUED), 1), Some(Found::Failed));
+    assert_eq!(worker.find(&numbered(0), 1), Some(Found::Failed), "nobody else waits for a lookup that is under way");
+    assert_eq!(worker.fault(Fault::StoreOverload), 2);
+    assert!(!worker.put(&numbered(MOST_QUEUED), None));
+    assert_eq!((worker.fault(Fault::StoreOverload), worker.calls(Operation::Create, CallResult::Skipped)), (3, 1));
+    assert!(worker.revoke(&numbered(MOST_QUEUED)), "a logout has room of its own");
 
     let mut worker = Worker::new();
-    for n in 0..MOST_CALLS * 4 {
-        worker.revoke(&id(n));
+    for n in 0..MOST_REVOCATIONS * 3 {
+        worker.revoke(&numbered(n));
     }
-    assert_eq!(worker.client.outbox.len(), MOST_CALLS * 2);
-    assert_eq!(worker.client.owed.len(), MOST_CALLS);
-    assert_eq!(worker.fault(Fault::RevocationLost) as usize, MOST_CALLS);
-    worker.client.outbox.clear();
+    assert_eq!(worker.client.revocations.len(), MOST_REVOCATIONS);
+    assert_eq!(worker.client.owed.len(), MOST_REVOCATIONS);
+    assert_eq!(worker.fault(Fault::RevocationLost) as usize, MOST_REVOCATIONS);
+    worker.client.revocations.clear();
     worker.tick();
-    assert_eq!((worker.client.outbox.len(), worker.client.owed.len()), (REVOKES_A_TICK, MOST_CALLS - REVOKES_A_TICK));
+    let left = (worker.client.revocations.len(), worker.client.owed.len());
+    assert_eq!(left, (REVOKES_A_TICK, MOST_REVOCATIONS - REVOKES_A_TICK));
+}
+
+fn numbered(n: usize) -> Session {
+    Session { id: SessionId((n as u128 + 1).to_be_bytes()), ..session(0, A) }
+}
+
+impl Worker {
+    /// A request on this connection.
+    fn find_for(&mut self, session: &Session, id: u32, connection: u64) -> Option<Found> {
+        let found = self.find(session, id);
+        self.client.attribute(Some(connection));
+        let wakes = self.client.admit(&mut self.counts);
+        match wakes.as_slice() {
+            [] => found,
+            [(woken, News::Found(found))] if *woken == stream(id) => Some(found.clone()),
+            _ => panic!("{wakes:?}"),
+        }
+    }
+
+    /// A burst of one client: stream and session have the same number.
+    fn burst(&mut self, numbers: std::ops::Range<usize>, connection: u64) {
+        for n in numbers {
+            assert_eq!(self.find_for(&numbered(n), n as u32, connection), None);
+        }
+    }
+}
+
+/// Whose lookups these are.
+fn asked_for(sent: &[(CallId, Call)]) -> Vec<u64> {
+    sent.iter().map(|(_, call)| call.client.unwrap_or(0)).collect()
+}
+
+#[test]
+fn few_calls_are_under_way_and_the_others_wait_for_their_turn() {
+    let mut worker = Worker::new();
+    worker.burst(0..600, 1);
+    let sent = worker.send();
+    assert_eq!(sent.len(), MOST_CALLS);
+    assert_eq!(worker.send().len(), 0);
+    assert_eq!(worker.answer(sent[0].0, status(404, "")), [(stream(0), News::Found(Found::Missing))]);
+    let next = worker.send();
+    assert_eq!(next.len(), 1, "one more for one answer");
+    assert_eq!(next[0].1.id, numbered(MOST_CALLS).id);
+    assert_eq!(worker.fault(Fault::StoreOverload), 0);
+}
+
+#[test]
+fn for_whom_a_call_is_matters_only_where_some_wait() {
+    let mut worker = Worker::new();
+    for n in 0..MOST_CALLS {
+        assert_eq!(worker.find(&numbered(n), 1), None);
+        assert!(!worker.client.must_queue(), "{n}");
+        worker.send();
+    }
+    assert_eq!(worker.find(&numbered(MOST_CALLS), 1), None);
+    assert!(worker.client.must_queue());
+    worker.client.attribute(Some(1));
+    assert_eq!(worker.send().len(), 0);
+    assert!(!worker.client.must_queue(), "it was said");
+    assert_eq!(worker.find(&numbered(MOST_CALLS), 2), None);
+    assert!(!worker.client.must_queue(), "a lookup that is shared is nobody's");
+}
+
+#[test]
+fn clients_take_turns_however_much_one_of_them_asks_for() {
+    let mut worker = Worker::new();
+    worker.burst(0..500, 1);
+    let sent = worker.send();
+    worker.burst(1000..1002, 2);
+    worker.burst(2000..2001, 3);
+    for (id, _) in sent.iter().take(6) {
+        worker.answer(*id, status(404, ""));
+    }
+    assert_eq!(asked_for(&worker.send()), [1, 2, 3, 1, 2, 1]);
+}
+
+#[test]
+fn one_client_has_so_many_calls_wait_and_others_find_room() {
+    let mut worker = Worker::new();
+    worker.burst(0..MOST_CALLS, 1);
+    worker.send();
+    worker.burst(MOST_CALLS..MOST_CALLS + MOST_QUEUED_OF_ONE, 1);
+    assert_eq!(worker.find_for(&numbered(5000), 5000, 1), Some(Found::Failed));
+    assert_eq!((worker.fault(Fault::StoreOverload), worker.calls(Operation::Lookup, CallResult::Skipped)), (1, 1));
+    assert_eq!(worker.find_for(&numbered(6000), 6000, 2), None);
+    assert_eq!(worker.client.lookups.len(), MOST_CALLS + MOST_QUEUED_OF_ONE + 1);
+}
+
+#[test]
+fn a_logout_is_not_held_back_by_calls_that_wait_and_holds_meanwhile() {
+    let mut worker = Worker::new();
+    worker.burst(0..600, 1);
+    worker.send();
+    assert!(worker.revoke(&session(0, A)));
+    let sent = worker.send();
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].1.is_revocation());
+    assert_eq!(worker.find_for(&session(0, A), 700, 1), Some(Found::Revoked));
+}
+
+#[test]
+fn the_time_of_a_call_runs_from_when_it_is_sent() {
+    let mut worker = Worker::with(&config_of(r#","store":{"cluster":"c","timeout":"100ms"}"#));
+    worker.burst(0..MOST_CALLS + 1, 1);
+    let sent = worker.send();
+    worker.pass(Duration::from_millis(900));
+    worker.answer(sent[0].0, status(404, ""));
+    let late = worker.send();
+    assert_eq!(late.len(), 1);
+    worker.counts.take_measured();
+    worker.pass(Duration::from_millis(900));
+    assert_eq!(worker.tick().len(), MOST_CALLS - 1, "those of before are lost");
+    worker.counts.take_measured();
+    worker.answer(late[0].0, status(404, ""));
+    assert_eq!(worker.counts.take_measured(), [(Histogram::StoreCall(Operation::Lookup), 900)]);
+}
+
+#[test]
+fn a_call_whose_turn_does_not_come_in_time_is_given_up_and_not_held_against_the_store() {
+    let mut worker = Worker::with(&config_of(r#","store":{"cluster":"c","timeout":"5s"}"#));
+    worker.burst(0..MOST_CALLS + 10, 1);
+    worker.put(&numbered(900), Some(900));
+    worker.client.attribute(Some(1));
+    assert_eq!(worker.send().len(), MOST_CALLS);
+    worker.pass(LONGEST_WAIT);
+    assert_eq!(worker.tick(), []);
+    worker.pass(Duration::from_millis(1));
+    let wakes = worker.tick();
+    assert_eq!(wakes.iter().filter(|(_, news)| *news == News::Found(Found::Failed)).count(), 10);
+    assert_eq!(wakes.iter().filter(|(_, news)| *news == News::Written(Written::Settled)).count(), 1);
+    assert_eq!((worker.fault(Fault::StoreOverload), worker.fault(Fault::StoreUnavailable)), (11, 0));
+    assert_eq!(worker.calls(Operation::Lookup, CallResult::Skipped), 10);
+    assert!(!worker.client.is_left_alone(worker.now));
+}
+
+#[test]
+fn what_waits_is_given_up_at_once_when_the_store_is_left_alone() {
+    let mut worker = Worker::new();
+    worker.burst(0..MOST_CALLS * 6, 1);
+    let mut woken = 0;
+    for _ in 0..5 {
+        let sent = worker.send();
+        worker.pass(Duration::from_millis(100));
+        woken += sent.iter().map(|(id, _)| worker.answer(*id, Answer::Nothing).len()).sum::<usize>();
+    }
+    assert_eq!((woken, worker.send().len()), (MOST_CALLS * 6, 0));
+    assert_eq!(worker.fault(Fault::StoreLeftAlone), 1);
+    assert_eq!(worker.calls(Operation::Lookup, CallResult::Skipped) as usize, MOST_CALLS);
+}
+
+#[test]
+fn calls_that_fail_together_do_not_open_the_breaker() {
+    let mut worker = Worker::new();
+    for round in 0..4 {
+        worker.burst(round * 50..round * 50 + 50, 1);
+        let sent = worker.send();
+        worker.pass(Duration::from_millis(100));
+        sent.iter().for_each(|(id, _)| drop(worker.answer(*id, Answer::Nothing)));
+        assert!(!worker.client.is_left_alone(worker.now), "{round}");
+    }
+    assert_eq!(worker.fault(Fault::StoreUnavailable), 200);
+    worker.burst(500..501, 1);
+    worker.answer_one(Answer::Nothing);
+    assert!(worker.client.is_left_alone(worker.now), "the fifth round in a row");
+}
+
+#[test]
+fn what_the_proxy_has_no_room_for_or_no_host_is_not_held_against_the_store() {
+    let mut worker = Worker::new();
+    for n in 0..20 {
+        worker.burst(n..n + 1, 1);
+        assert_eq!(worker.answer_one(Answer::Overloaded).len(), 1);
+        worker.burst(100 + n..101 + n, 1);
+        assert_eq!(worker.client.admit(&mut worker.counts), []);
+        let call = worker.client.outgoing().unwrap();
+        assert_eq!(worker.client.unsent(call, worker.now, &mut worker.counts).len(), 1);
+        worker.pass(Duration::from_secs(1));
+    }
+    assert_eq!((worker.fault(Fault::StoreOverload), worker.fault(Fault::StoreUnavailable)), (20, 20));
+    assert_eq!(worker.fault(Fault::StoreLeftAlone), 0);
+}
+
+#[test]
+fn a_probe_that_the_proxy_has_no_room_for_is_followed_by_another() {
+    let mut worker = Worker::new();
+    worker.open_breaker();
+    worker.pass(Duration::from_secs(1));
+    for n in 0..3 {
+        worker.burst(n..n + 1, 1);
+        worker.answer_one(Answer::Overloaded);
+    }
+    worker.burst(10..11, 1);
+    worker.answer_one(status(404, ""));
+    assert!(!worker.client.is_left_alone(worker.now));
+}
+
+#[test]
+fn a_lookup_that_nobody_waits_for_any_more_is_not_made() {
+    let mut worker = Worker::new();
+    worker.burst(0..600, 1);
+    assert_eq!(worker.find(&numbered(599), 1000), None);
+    worker.send();
+    (0..600).for_each(|id| worker.client.leave(stream(id)));
+    assert_eq!((worker.client.queue.len(), worker.client.waiters), (1, 1), "but for the one that another waits for");
+    assert_eq!(worker.client.lookups.len(), MOST_CALLS + 1);
+    assert_eq!(worker.find(&numbered(598), 1001), None, "who asks anew waits anew");
 }
 
 #[test]

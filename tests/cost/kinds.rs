@@ -632,7 +632,7 @@ pub const KINDS: &[Kind] = &[
             traffic.plugin.forget();
             traffic.tick();
         },
-        instructions: 740,
+        instructions: 1060,
         calls: &["on_tick:", "get_current_time_nanoseconds", "clock_time_get"],
     },
     Kind {

@@ -82,7 +82,7 @@ proptest! {
                     breaker.succeeded();
                     model = Model::default();
                 }
-                Event::Fail => prop_assert_eq!(breaker.failed(at), model.fails(now), "{:?}", model),
+                Event::Fail => prop_assert_eq!(breaker.failed(at, at), model.fails(now), "{:?}", model),
                 Event::Pass(millis) => now += millis,
                 Event::PassUntilDue(less) => now = now.max(model.due.saturating_sub(less)),
                 Event::Back(millis) => now -= millis,

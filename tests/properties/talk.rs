@@ -12,6 +12,10 @@ pub fn give(proxy: &mut Proxy, call: &Sent, answer: Answer) {
             let etag = etag.map(|etag| line("etag", etag));
             proxy.give(call, Some(line(":status", status.to_string())).into_iter().chain(etag).collect(), body);
         }
+        Answer::Overloaded => {
+            let lines = [line(":status", "503"), line("x-envoy-overloaded", "true")];
+            proxy.give(call, lines.into_iter().collect(), Vec::new());
+        }
         Answer::Nothing | Answer::TooLarge => proxy.give(call, Vec::new(), Vec::new()),
     }
 }

@@ -60,6 +60,7 @@ impl Proxies {
             let Scene { worker, proxy, .. } = &mut self.scenes[at];
             let now = proxy.monotonic().unwrap_or_default();
             let store = worker.store.as_mut().unwrap();
+            assert_eq!(store.admit(&mut worker.counts), []);
             let Some(call) = store.outgoing() else { return news };
             self.calls += 1;
             let (key, command) = call.asked();
