@@ -154,13 +154,13 @@ fn take(answer: &mut Answer, lines: &HeaderMap) {
 }
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
 /// One connection with a few requests in frames that no library would write.
 pub async fn converse_in_frames(address: &str, rng: &mut Rng, tokens: &Tokens, tally: &mut Tally) {
@@ -271,7 +271,7 @@ fn request_in_frames(bytes: &mut Vec<u8>, id: u32, case: &Case, wild: bool, rng:
 }
 
 /// A header line as RFC 7541 has it: literal, without indexing, without Huffman's code.
-fn literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub fn literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     block.push(0);
     for text in [name, value] {
         // An integer with a prefix of seven bits (section 5.1).
@@ -291,7 +291,7 @@ fn literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
+pub fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
     let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
     bytes.extend(&length[1..]);
     bytes.extend([kind, flags]);
@@ -300,7 +300,7 @@ fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
 }
 
 /// Kind, flags and stream of the next frame.
-async fn next_frame(read: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<(u8, u8, u32)> {
+pub async fn next_frame(read: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<(u8, u8, u32)> {
     let mut head = [0; 9];
     read.read_exact(&mut head).await?;
     let [a, b, c, kind, flags, id @ ..] = head;

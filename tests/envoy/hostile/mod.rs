@@ -2,6 +2,7 @@
 //!
 //! Everything is drawn from a seed. A failure names it: `MOORING_HOSTILE_SEED=… MOORING_HOSTILE_REQUESTS=… scripts/test envoy-test`.
 
+mod burst;
 mod cases;
 mod getter;
 mod http1;
