@@ -1,5 +1,5 @@
-//! The breaker against a model that counts: closed until five failures in a row, then one probe at a time, after a second that
-//! doubles up to thirty, until anything succeeds.
+//! The breaker against a model that counts: closed until five failures in a row of calls that were not under way together, then one
+//! probe at a time, after a second that doubles up to thirty, until anything succeeds.
 
 use mooring::breaker::Breaker;
 use mooring::clock::Monotonic;
@@ -11,7 +11,8 @@ use std::time::Duration;
 enum Event {
     Ask,
     Succeed,
-    Fail,
+    /// Of a call that was sent so many milliseconds ago.
+    Fail(u64),
     /// To so many milliseconds later, or to the moment at which the next probe is due, or just before.
     Pass(u64),
     PassUntilDue(u64),
@@ -23,7 +24,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => Just(Event::Ask),
         1 => Just(Event::Succeed),
-        6 => Just(Event::Fail),
+        5 => Just(Event::Fail(0)),
+        1 => (0..5_000_u64).prop_map(Event::Fail),
         2 => (0..40_000_u64).prop_map(Event::Pass),
         4 => (0..2_u64).prop_map(Event::PassUntilDue),
         1 => (0..5_000_u64).prop_map(Event::Back),
@@ -34,6 +36,8 @@ fn event() -> impl Strategy<Value = Event> {
 #[derive(Debug, Default)]
 struct Model {
     failures: u32,
+    /// When the last of them came that counted.
+    last: u64,
     openings: u32,
     due: u64,
     probing: bool,
@@ -58,8 +62,14 @@ impl Model {
     }
 
     /// `true`: this opened it.
-    fn fails(&mut self, now: u64) -> bool {
-        self.failures += 1;
+    fn fails(&mut self, sent: u64, now: u64) -> bool {
+        if !self.is_open() {
+            if self.failures > 0 && sent < self.last {
+                return false;
+            }
+            self.failures += 1;
+            self.last = now;
+        }
         let opens = if self.is_open() { self.probing } else { self.failures >= 5 };
         if opens {
             self.openings += 1;
@@ -82,7 +92,11 @@ proptest! {
                     breaker.succeeded();
                     model = Model::default();
                 }
-                Event::Fail => prop_assert_eq!(breaker.failed(at, at), model.fails(now), "{:?}", model),
+                Event::Fail(ago) => {
+                    let sent = now - ago;
+                    let opened = breaker.failed(Monotonic(Duration::from_millis(sent)), at);
+                    prop_assert_eq!(opened, model.fails(sent, now), "{:?}", model);
+                }
                 Event::Pass(millis) => now += millis,
                 Event::PassUntilDue(less) => now = now.max(model.due.saturating_sub(less)),
                 Event::Back(millis) => now -= millis,
