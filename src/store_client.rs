@@ -404,7 +404,7 @@ impl StoreClient {
     /// A call came to something.
     #[must_use]
     pub fn answered(&mut self, id: CallId, answer: Answer, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
-        self.now = self.now.max(now);
+        self.now = now;
         let Some(call) = self.take_call(id) else {
             counts.add(Counter::Fault(Fault::StoreLate));
             return Vec::new();
@@ -419,7 +419,7 @@ impl StoreClient {
     /// Some time has passed: gives up what the proxy never answered, and tries revocations again.
     #[must_use]
     pub fn on_tick(&mut self, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
-        self.now = self.now.max(now);
+        self.now = now;
         let limit = self.store.gateway.timeout.saturating_add(GRACE);
         let lost = self.calls.iter().filter(|(_, call)| now.since(call.at) > limit);
         let lost: Vec<CallId> = lost.map(|(id, _)| *id).collect();
@@ -511,7 +511,7 @@ impl StoreClient {
 
     /// Puts a call among those to be made. `false` where it is not: the store is left alone, or there are too many.
     fn place(&mut self, call: Call, now: Monotonic, counts: &mut Counts) -> bool {
-        self.now = self.now.max(now);
+        self.now = now;
         // A logout is not held back by the rest.
         let revocation = call.is_revocation();
         let room = if revocation {
