@@ -54,6 +54,14 @@ pub const LISTED: &[Listed] = &[
         reason: "When the references to one token overflow their count: each is a request's, and there is no memory for so many.",
         ..NONE
     },
+    // Calls to the store that wait for their turn.
+    Listed {
+        source: Some("alloc/src/collections/vec_deque/mod.rs"),
+        places: Some(2),
+        reach: Reach::Traffic,
+        reason: "`VecDeque::retain` swaps items at places that it has just counted.",
+        ..NONE
+    },
     // The addresses of hosts.
     Listed {
         source: Some("core/src/net/parser.rs"),
