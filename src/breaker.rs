@@ -8,6 +8,9 @@ use std::time::Duration;
 /// So many failures in a row open it.
 const FAILURES: u8 = 5;
 
+/// What fails within so long of a failure that counts, and was under way with it, failed for the same reason.
+const TOGETHER: Duration = Duration::from_millis(25);
+
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -58,11 +61,11 @@ impl Breaker {
 
     /// A call came to nothing that was sent at `sent`. `true`: this opened it.
     ///
-    /// Calls that were under way together fail together, for one reason: a worker that was busy while their time ran, a connection that
-    /// broke. They count once. A store that is away fails one round of calls after the other.
+    /// Calls that were under way together and fail together fail for one reason: a worker that was busy while their time ran, a connection
+    /// that broke. They count once. A store that is away fails calls again and again.
     pub fn failed(&mut self, sent: Monotonic, now: Monotonic) -> bool {
         let pause = match self.0 {
-            State::Closed { failures, last } if failures > 0 && sent < last => return false,
+            State::Closed { failures, last } if failures > 0 && sent < last && is_together(last, now) => return false,
             State::Closed { failures, .. } if failures.saturating_add(1) < FAILURES => {
                 self.0 = State::Closed { failures: failures.saturating_add(1), last: now };
                 return false;
@@ -100,6 +103,10 @@ impl Breaker {
             State::Open { until, pause } => until.since(now).min(pause),
         }
     }
+}
+
+fn is_together(last: Monotonic, now: Monotonic) -> bool {
+    last <= now && now.since(last) < TOGETHER
 }
 
 #[cfg(test)]
@@ -170,15 +177,40 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_were_under_way_together_fail_once() {
+    fn calls_that_were_under_way_together_and_fail_together_fail_once() {
         let mut breaker = Breaker::default();
         for round in 0..4 {
             for _ in 0..100 {
                 assert!(!breaker.failed(at(round), at(round + 1)), "{round}");
             }
         }
-        assert!(!breaker.failed(at(3), at(9)), "it was sent before the last round failed");
-        assert!(breaker.failed(at(4), at(9)));
+        let later = |millis: u64| Monotonic(Duration::from_millis(4000 + millis));
+        assert!(!breaker.failed(at(3), later(24)), "just behind the fourth");
+        assert!(breaker.failed(at(3), later(25)), "they go on failing");
+    }
+
+    #[test]
+    fn a_store_that_hangs_under_load_opens_it_soon_after_the_first_call_has_failed() {
+        let mut breaker = Breaker::default();
+        // A call a millisecond, each of which fails after 100 ms.
+        let millis = |millis: u64| Monotonic(Duration::from_millis(millis));
+        let opened = (100..).find(|now| breaker.failed(millis(now - 100), millis(*now)));
+        assert_eq!(opened, Some(200));
+    }
+
+    #[test]
+    fn calls_that_follow_each_other_count_however_fast_they_fail() {
+        let mut breaker = Breaker::default();
+        let opened = [(); 5].map(|()| breaker.failed(at(1), at(1)));
+        assert_eq!(opened, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_keep_it_closed() {
+        let mut breaker = Breaker::default();
+        assert!(!breaker.failed(at(1000), at(1000)));
+        let opened = [(); 4].map(|()| breaker.failed(at(0), at(0)));
+        assert_eq!(opened, [false, false, false, true]);
     }
 
     #[test]

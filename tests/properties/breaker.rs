@@ -1,5 +1,5 @@
-//! The breaker against a model that counts: closed until five failures in a row of calls that were not under way together, then one
-//! probe at a time, after a second that doubles up to thirty, until anything succeeds.
+//! The breaker against a model that counts: closed until five failures in a row, then one probe at a time, after a second that doubles up
+//! to thirty, until anything succeeds. Calls that were under way together and fail within 25 ms count once.
 
 use mooring::breaker::Breaker;
 use mooring::clock::Monotonic;
@@ -64,7 +64,7 @@ impl Model {
     /// `true`: this opened it.
     fn fails(&mut self, sent: u64, now: u64) -> bool {
         if !self.is_open() {
-            if self.failures > 0 && sent < self.last {
+            if self.failures > 0 && sent < self.last && self.last <= now && now < self.last + 25 {
                 return false;
             }
             self.failures += 1;
