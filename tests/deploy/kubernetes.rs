@@ -39,6 +39,29 @@ fn mounted<'a>(workload: &'a Value, path: &str) -> (&'a str, String) {
     (volume["secret"]["secretName"].as_str().expect("a Secret"), key.to_owned())
 }
 
+/// The label that lets a namespace reach a port of the store.
+fn let_in<'a>(policy: &'a Value, port: u16) -> Vec<&'a str> {
+    let rules = policy["spec"]["ingress"].as_array().expect("rules");
+    let rules = rules.iter().filter(|rule| rule["ports"].as_array().is_some_and(|ports| ports[0]["port"] == port));
+    let labels = rules.filter_map(|rule| rule["from"][0]["namespaceSelector"]["matchLabels"].as_object());
+    labels.flat_map(|labels| labels.keys().map(String::as_str)).collect()
+}
+
+#[test]
+fn prometheus_reaches_the_metrics_and_no_session_and_proxies_the_other_way_round() {
+    let objects = Objects::of("kubernetes");
+    let pod = &objects.one("Deployment", None)["spec"]["template"];
+    let annotations = &pod["metadata"]["annotations"];
+    assert_eq!(
+        (&annotations["prometheus.io/scrape"], &annotations["prometheus.io/port"]),
+        (&"true".into(), &"8481".into())
+    );
+    assert_eq!(annotations["prometheus.io/path"], "/metrics");
+    let policy = objects.one("NetworkPolicy", Some("mooring-store"));
+    assert_eq!(let_in(policy, 8481), ["mooring/store-metrics"]);
+    assert_eq!(let_in(policy, 8480), ["mooring/store-client"]);
+}
+
 #[test]
 fn the_store_runs_as_its_deployment_has_it() {
     let objects = Objects::of("kubernetes");
@@ -69,7 +92,12 @@ fn the_store_runs_as_its_deployment_has_it() {
     let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert!(environment.contains(&("MOORING_STORE_LISTEN", "0.0.0.0:8480")));
     assert_eq!(container(deployment)["ports"][0]["containerPort"], 8480);
+    assert!(environment.contains(&("MOORING_STORE_METRICS_LISTEN", "0.0.0.0:8481")));
+    assert_eq!(container(deployment)["ports"][1]["containerPort"], 8481);
     let store = Store::with(&[], &environment);
+    let metrics = get(&store.metrics_url(), None).text().expect("metrics");
+    assert!(metrics.contains("mooring_store_redis_up"), "{metrics}");
+    assert_eq!(get(&store.url("/metrics"), None).status(), 404, "not where every proxy reaches it");
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let path = container(deployment)[probe]["httpGet"]["path"].as_str().expect("a path");
         crate::rig::eventually(path, || (get(&store.url(path), None).status() == 200).then_some(()));

@@ -37,6 +37,9 @@ fn a_wrong_option_is_named_with_its_rule() {
         (&["--metrics-listen", "9480"], "--metrics-listen"),
         (&["--max-sessions", "0"], "--max-sessions"),
         (&["--max-sessions", "many"], "--max-sessions"),
+        (&["--max-memory", "1KiB"], "--max-memory"),
+        (&["--max-memory", "much"], "--max-memory"),
+        (&["--anonymous-timeout", "0s"], "--anonymous-timeout"),
         (&["--max-connections", "0"], "--max-connections"),
         (&["--request-timeout", "500"], "--request-timeout"),
         (&["--request-timeout", "0s"], "--request-timeout"),
@@ -131,7 +134,7 @@ fn a_port_in_use_is_told() {
 #[test]
 fn options_come_from_the_environment_too() {
     let store = Store::with(&[], &[("MOORING_STORE_LOG_FORMAT", "json"), ("MOORING_STORE_MAX_SESSIONS", "7")]);
-    assert!(store.log().contains("\"capacity\":7"), "{}", store.log());
+    assert!(store.log().contains("\"entries\":7"), "{}", store.log());
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn the_help_explains_every_option_exit_code_and_endpoint() {
     let help = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
     let options = "listen metrics-listen redis redis-mode redis-sentinel-master redis-username redis-password-file redis-ca-cert redis-client-cert \
-                   redis-client-key namespace token-file tls-cert tls-key max-sessions max-connections request-timeout idle-timeout \
+                   redis-client-key namespace token-file tls-cert tls-key max-sessions max-memory max-connections anonymous-timeout request-timeout idle-timeout \
                    drain-timeout log-format log-level";
     for option in options.split_whitespace() {
         let variable = format!("MOORING_STORE_{}", option.to_uppercase().replace('-', "_"));

@@ -3,9 +3,8 @@
 use crate::backend::{Backend, Failure, Lookup, Touch, Write};
 use crate::contract::{Condition, ETag, Key, LONGEST_VALUE, Namespaces, Refusal, Ttl, VALUE_TOO_LONG, Value};
 use crate::metrics::{Metrics, Operation};
-use crate::server::Room;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
@@ -13,17 +12,18 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const METRICS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The bearer tokens that are accepted, as digests: comparing these takes no longer for a token that is nearly right.
@@ -73,8 +73,6 @@ pub struct App<B> {
     pub namespaces: Namespaces,
     /// What is counted.
     pub metrics: Metrics,
-    /// Room for requests of the contract, until their answers were taken.
-    pub room: Arc<Semaphore>,
     /// Set when the server is about to end.
     pub draining: Arc<AtomicBool>,
 }
@@ -178,6 +176,14 @@ fn text(status: StatusCode, line: &str) -> Response {
     (status, [(CONTENT_TYPE, TEXT)], format!("{line}\n")).into_response()
 }
 
+/// The answer where too many requests are under way.
+pub fn busy() -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "busy");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
 /// A value as the body, with its etag.
 fn shown(status: StatusCode, value: Value) -> Response {
     let mut response = (status, [(CONTENT_TYPE, TEXT)], Body::empty()).into_response();
@@ -247,26 +253,28 @@ async fn revoke<B: Backend>(
 /// Reads the body of a PUT, for a bounded time and to a bounded length.
 async fn body(request: Request) -> Result<Value, Refusal> {
     let late = Refusal(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 5 s");
+    timeout(BODY_TIMEOUT, whole(request.into_body())).await.map_err(|_| late)?
+}
+
+/// Copies what comes: a part of a body holds the whole buffer that it came in.
+async fn whole(mut body: Body) -> Result<Value, Refusal> {
     let broken = Refusal(StatusCode::BAD_REQUEST, "the body did not arrive whole");
-    let bytes = timeout(BODY_TIMEOUT, to_bytes(request.into_body(), LONGEST_VALUE)).await.map_err(|_| late)?;
-    let bytes = bytes.map_err(|error| match std::error::Error::source(&error) {
-        Some(cause) if cause.is::<http_body_util::LengthLimitError>() => VALUE_TOO_LONG,
-        _ => broken,
-    })?;
-    Value::parse(bytes)
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|_| broken)?.into_data() {
+            if bytes.len().saturating_add(data.len()) > LONGEST_VALUE {
+                return Err(VALUE_TOO_LONG);
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Value::parse(bytes.into())
 }
 
 /// Lets those in who have a token, where tokens are configured.
 async fn authorize<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, next: Next) -> Response {
     if app.tokens.accept(request.headers()) {
-        let Some(room) = Room::take(app.room.clone()) else {
-            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "busy");
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            return response;
-        };
-        let mut response = next.run(request).await;
-        response.extensions_mut().insert(room);
-        return response;
+        return next.run(request).await;
     }
     let mut response = text(StatusCode::UNAUTHORIZED, "a bearer token is required");
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -284,7 +292,8 @@ async fn measure<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, n
     response
 }
 
-fn operation(method: &Method, headers: &HeaderMap) -> Operation {
+/// Which operation of the contract a request asks for.
+pub fn operation(method: &Method, headers: &HeaderMap) -> Operation {
     match *method {
         Method::GET | Method::HEAD => Operation::Lookup,
         Method::PUT if headers.contains_key(IF_MATCH) => Operation::Move,
@@ -305,6 +314,6 @@ async fn ready<B: Backend>(State(app): State<Arc<App<B>>>) -> Response {
 }
 
 async fn never_cached(mut response: Response) -> Response {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response
 }

@@ -11,7 +11,7 @@ mod options;
 mod server;
 
 use backend::Backend;
-use backend::memory::Memory;
+use backend::memory::{Bounds, Memory};
 use backend::redis::Redis;
 use http::App;
 use metrics::Metrics;
@@ -89,12 +89,12 @@ async fn run(mut settings: Settings) -> Result<(), String> {
         ),
     };
     let listeners = (listener, metrics_listener);
-    let storage = std::mem::replace(&mut settings.storage, Storage::Memory(0));
+    let storage = std::mem::replace(&mut settings.storage, Storage::Memory(Bounds { entries: 0, bytes: 0 }));
     match storage {
-        Storage::Memory(capacity) => {
+        Storage::Memory(bounds) => {
             metrics.show_memory().map_err(|error| error.to_string())?;
-            info!(capacity, "sessions are in memory");
-            serve(Memory::new(capacity, metrics.clone()), settings, listeners, metrics).await
+            info!(entries = bounds.entries, bytes = bounds.bytes, "sessions are in memory");
+            serve(Memory::new(bounds, metrics.clone()), settings, listeners, metrics).await
         }
         Storage::Redis(target) => {
             metrics.show_redis().map_err(|error| error.to_string())?;
@@ -139,7 +139,6 @@ async fn serve(
         tokens: tokens.clone(),
         namespaces: settings.namespaces,
         metrics: metrics.clone(),
-        room: Arc::new(Semaphore::new(REQUESTS)),
         draining: draining.clone(),
     };
     let request_deadline = settings.request_timeout.saturating_add(TRANSFERS);
@@ -153,7 +152,9 @@ async fn serve(
             idle_timeout: settings.idle_timeout,
             request_deadline,
             newcomers: Newcomers::of(METRICS_CONNECTIONS),
+            anonymous_timeout: settings.anonymous_timeout,
             tokens: tokens.clone(),
+            requests: Arc::new(Semaphore::new(METRICS_CONNECTIONS)),
             other_answers: Arc::new(Semaphore::new(METRICS_CONNECTIONS)),
             // Of itself this port counts nothing.
             metrics: Metrics::new().map_err(|error| error.to_string())?,
@@ -167,7 +168,9 @@ async fn serve(
         idle_timeout: settings.idle_timeout,
         request_deadline,
         newcomers: Newcomers::of(settings.max_connections),
+        anonymous_timeout: settings.anonymous_timeout,
         tokens,
+        requests: Arc::new(Semaphore::new(REQUESTS)),
         other_answers: Arc::new(Semaphore::new(OTHER_ANSWERS)),
         metrics,
     };

@@ -52,6 +52,7 @@ pub struct Metrics {
     pub refused: IntCounter,
     sessions: IntGauge,
     tombstones: IntGauge,
+    bytes: IntGauge,
     evictions: IntCounter,
     redis_errors: IntCounterVec,
     redis_up: IntGauge,
@@ -80,6 +81,7 @@ impl Metrics {
             )?,
             sessions: IntGauge::new("mooring_store_sessions", "Values in memory.")?,
             tombstones: IntGauge::new("mooring_store_tombstones", "Tombstones in memory.")?,
+            bytes: IntGauge::new("mooring_store_memory_bytes", "Bytes of what is in memory, as --max-memory counts.")?,
             evictions: IntCounter::new(
                 "mooring_store_evictions_total",
                 "Live values that made room in memory for others.",
@@ -107,6 +109,7 @@ impl Metrics {
     pub fn show_memory(&self) -> prometheus::Result<()> {
         self.registry.register(Box::new(self.sessions.clone()))?;
         self.registry.register(Box::new(self.tombstones.clone()))?;
+        self.registry.register(Box::new(self.bytes.clone()))?;
         self.registry.register(Box::new(self.evictions.clone()))
     }
 
@@ -137,15 +140,16 @@ impl Metrics {
         }
     }
 
-    /// Says how many values and tombstones memory holds.
-    pub fn kept(&self, values: usize, tombstones: usize) {
+    /// Says how many values and tombstones memory holds, and how many bytes they take.
+    pub fn kept(&self, values: usize, tombstones: usize, bytes: usize) {
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.sessions.set(i64::try_from(values).unwrap_or(i64::MAX));
         self.tombstones.set(i64::try_from(tombstones).unwrap_or(i64::MAX));
     }
 
-    /// Counts a live value that made room in memory.
-    pub fn evicted(&self) {
-        self.evictions.inc();
+    /// Counts live values that made room in memory.
+    pub fn evicted(&self, values: u64) {
+        self.evictions.inc_by(values);
     }
 
     /// Counts a command that Redis did not do.

@@ -4,9 +4,11 @@
 #[path = "../../config/duration.rs"]
 mod duration;
 
+use crate::backend::memory::Bounds;
 use crate::backend::redis::Target;
 use crate::contract::Namespaces;
 use crate::http::Tokens;
+use bytesize::ByteSize;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use redis::cluster::ClusterClientBuilder;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
@@ -128,14 +130,22 @@ struct Options {
     #[arg(long, env = "MOORING_STORE_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
 
-    /// The most sessions and tombstones in memory. One takes about 300 bytes and the length of its value. When it is full, the session
-    /// that would expire next goes; tombstones stay, and where nothing else is left, writes fail with 507
+    /// The most sessions and tombstones in memory. When it is full, the session that would expire next goes; tombstones stay, and where
+    /// nothing else is left, writes fail with 507
     #[arg(long, env = "MOORING_STORE_MAX_SESSIONS", value_name = "N", default_value = "1000000")]
     max_sessions: String,
+
+    /// The most bytes that they take: the length of key and value, and 256 for each. When it is full, the same happens
+    #[arg(long, env = "MOORING_STORE_MAX_MEMORY", value_name = "SIZE", default_value = "512MiB")]
+    max_memory: String,
 
     /// The most connections at a time; more are closed at once
     #[arg(long, env = "MOORING_STORE_MAX_CONNECTIONS", value_name = "N", default_value = "10000")]
     max_connections: String,
+
+    /// For how long a connection stays on which nobody shows a token
+    #[arg(long, env = "MOORING_STORE_ANONYMOUS_TIMEOUT", value_name = "DURATION", default_value = "30s")]
+    anonymous_timeout: String,
 
     /// What Redis gets for a request, after which the answer is 503
     #[arg(long, env = "MOORING_STORE_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "500ms")]
@@ -202,6 +212,8 @@ pub struct Settings {
     pub tls: Option<TlsAcceptor>,
     /// The most connections at a time.
     pub max_connections: usize,
+    /// For how long a connection stays without a token.
+    pub anonymous_timeout: Duration,
     /// What Redis gets for a request.
     pub request_timeout: Duration,
     /// For how long a connection may serve nothing.
@@ -216,8 +228,8 @@ pub struct Settings {
 
 /// Where sessions are kept.
 pub enum Storage {
-    /// In memory; the most sessions.
-    Memory(usize),
+    /// In memory.
+    Memory(Bounds),
     /// In Redis.
     Redis(Target),
 }
@@ -265,14 +277,18 @@ fn stop(error: clap::Error) -> Stop {
 impl Options {
     fn check(self) -> Checked<Settings> {
         let request_timeout = duration_between("--request-timeout", &self.request_timeout, 10, 60_000)?;
-        let max_sessions = number_between("--max-sessions", &self.max_sessions, 1..=1_000_000_000)?;
+        let bounds = Bounds {
+            entries: number_between("--max-sessions", &self.max_sessions, 1..=1_000_000_000)?,
+            bytes: size_from("--max-memory", &self.max_memory, ByteSize::mib(1))?,
+        };
         Ok(Settings {
-            storage: self.storage(max_sessions, request_timeout)?,
+            storage: self.storage(bounds, request_timeout)?,
             tokens: self.tokens()?,
             namespaces: Namespaces::new(self.namespace.clone())
                 .ok_or("--namespace: one or more names, each 1 to 64 of A-Z a-z 0-9 _ . -")?,
             tls: self.tls()?,
             max_connections: number_between("--max-connections", &self.max_connections, 1..=1_000_000)?,
+            anonymous_timeout: duration_between("--anonymous-timeout", &self.anonymous_timeout, 1000, 86_400_000)?,
             request_timeout,
             idle_timeout: duration_between("--idle-timeout", &self.idle_timeout, 1000, 86_400_000)?,
             drain_timeout: duration_between("--drain-timeout", &self.drain_timeout, 0, 3_600_000)?,
@@ -289,7 +305,7 @@ impl Options {
         })
     }
 
-    fn storage(&self, max_sessions: usize, request_timeout: Duration) -> Checked<Storage> {
+    fn storage(&self, bounds: Bounds, request_timeout: Duration) -> Checked<Storage> {
         if self.redis.is_empty() {
             let without_redis = [
                 ("--redis-mode", self.redis_mode != RedisMode::Single),
@@ -302,7 +318,7 @@ impl Options {
             ];
             return match without_redis.iter().find(|(_, given)| *given) {
                 Some((option, _)) => Err(format!("{option}: needs --redis")),
-                None => Ok(Storage::Memory(max_sessions)),
+                None => Ok(Storage::Memory(bounds)),
             };
         }
         let nodes = self.redis.iter().map(|url| node(url)).collect::<Checked<Vec<_>>>()?;
@@ -482,6 +498,12 @@ fn number_between(option: &str, text: &str, range: RangeInclusive<usize>) -> Che
         .ok()
         .filter(|number| range.contains(number))
         .ok_or_else(|| format!("{option}: a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn size_from(option: &str, text: &str, least: ByteSize) -> Checked<usize> {
+    let size = text.parse::<ByteSize>().ok().filter(|size| *size >= least);
+    size.and_then(|size| usize::try_from(size.as_u64()).ok())
+        .ok_or_else(|| format!("{option}: a size from {}, as in 256MiB or 2GiB", least.display().iec()))
 }
 
 /// One URL of Redis. It may hold a password, so no error shows it.
