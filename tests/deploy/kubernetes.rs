@@ -40,7 +40,7 @@ fn mounted<'a>(workload: &'a Value, path: &str) -> (&'a str, String) {
 }
 
 /// The label that lets a namespace reach a port of the store.
-fn let_in<'a>(policy: &'a Value, port: u16) -> Vec<&'a str> {
+fn let_in(policy: &Value, port: u16) -> Vec<&str> {
     let rules = policy["spec"]["ingress"].as_array().expect("rules");
     let rules = rules.iter().filter(|rule| rule["ports"].as_array().is_some_and(|ports| ports[0]["port"] == port));
     let labels = rules.filter_map(|rule| rule["from"][0]["namespaceSelector"]["matchLabels"].as_object());
@@ -60,6 +60,11 @@ fn prometheus_reaches_the_metrics_and_no_session_and_proxies_the_other_way_round
     let policy = objects.one("NetworkPolicy", Some("mooring-store"));
     assert_eq!(let_in(policy, 8481), ["mooring/store-metrics"]);
     assert_eq!(let_in(policy, 8480), ["mooring/store-client"]);
+    let file = |path| std::fs::read_to_string(crate::servers::root().join(path)).expect("a file");
+    let script = file("scripts/stack.sh");
+    let address =
+        script.lines().find_map(|line| line.strip_prefix("store_metrics=http://")).expect("the port of `make run`");
+    assert!(file("deploy/monitoring/prometheus.yaml").contains(&format!("targets: ['{address}']")), "{address}");
 }
 
 #[test]
