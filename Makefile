@@ -1,6 +1,6 @@
 # What people and CI run. Every target is a script in scripts/, which installs what it needs.
 .DEFAULT_GOAL := help
-steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test clients-test deploy-test monitoring-test chaos-test
+steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test clients-test deploy-test compose-test monitoring-test chaos-test
 .PHONY: help wasm cli image run demo test nightly fresh-test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)
 
 help: ## show this list
@@ -43,6 +43,7 @@ validate: ## check the configs in envoy/ with Envoy and Compose
 envoy-test: ## run the black-box tests against a real Envoy
 clients-test: ## run real clients through a real Envoy: a browser, curl, Python, Node.js, gRPC, WebSocket
 deploy-test: ## check what deploy/ has: objects, images, and what Istio and Envoy Gateway make of them in a real Envoy
+compose-test: ## try the compose file of envoy/ in real containers: Docker's, or those of a podman of its own
 monitoring-test: ## try rules, alerts and dashboard on a real Prometheus that scrapes real Envoys
 chaos-test: ## break hosts, Envoys, stores and clocks under load, in small
 $(steps):

@@ -1,4 +1,5 @@
-//! `scripts/tools`, on a machine that has nothing: whatever it is asked for, it goes and gets it, or says why it cannot.
+//! `scripts/tools`, on a machine that has nothing: whatever it is asked for, it goes and gets it, or says why it cannot. So does
+//! `scripts/containers`, of an engine.
 //!
 //! The machine is made up. The PATH holds what every system has, and package managers that write down what they are asked for, and fail.
 #![cfg(not(target_family = "wasm"))]
@@ -66,15 +67,17 @@ impl Machine {
     }
 
     fn tools(&self, argument: &str) -> Output {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/tools");
-        Command::new(self.programs().join("bash"))
-            .arg(script)
-            .arg(argument)
+        self.script("scripts/tools").arg(argument).output().expect("bash")
+    }
+
+    fn script(&self, path: &str) -> Command {
+        let mut command = Command::new(self.programs().join("bash"));
+        command
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
             .env_clear()
             .env("PATH", self.programs())
-            .env("HOME", self.folder.path())
-            .output()
-            .expect("bash")
+            .env("HOME", self.folder.path());
+        command
     }
 
     /// What the package managers were asked to install.
@@ -145,6 +148,28 @@ fn a_name_that_is_not_in_the_list_is_refused_with_the_list() {
         let output = Machine::bare().tools(name);
         assert!(!output.status.success() && text(&output.stderr).contains("There are: caddy "), "{name}: {output:?}");
     }
+}
+
+#[test]
+fn containers_that_cannot_be_had_are_skipped_but_not_in_ci() {
+    let machine = Machine::bare();
+
+    let skipped = machine.script("scripts/containers").output().expect("bash");
+    let in_ci = machine.script("scripts/containers").env("CI", "true").output().expect("bash");
+
+    let says = text(&skipped.stderr);
+    assert!(
+        skipped.status.success() && says.contains("containers: skipped: no engine for containers answers"),
+        "{says}"
+    );
+    let counted = text(&skipped.stdout);
+    assert!(
+        counted.starts_with("test result: ok. 0 passed; 0 failed; ") && counted.ends_with(" ignored;\n"),
+        "{counted}"
+    );
+    let says = text(&in_ci.stderr);
+    assert!(!in_ci.status.success() && says.contains("containers: error: no engine for containers answers"), "{says}");
+    assert_eq!(text(&in_ci.stdout), "");
 }
 
 /// As for a machine on which no package is installed.

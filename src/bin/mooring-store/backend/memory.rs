@@ -334,7 +334,7 @@ mod tests {
 
     /// As many bytes as so many entries take, of keys and values that have so many bytes together.
     fn table_of(entries: usize, each: usize) -> Table {
-        Table::new(Bounds { entries: usize::MAX, bytes: entries * (OVERHEAD + each) })
+        Table::new(Bounds { entries: usize::MAX, bytes: entries.saturating_mul(OVERHEAD.saturating_add(each)) })
     }
 
     #[test]
