@@ -14,6 +14,17 @@ const TOGETHER: Duration = Duration::from_millis(25);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// What a failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// One more.
+    Counts,
+    /// It opens the breaker, or keeps it open.
+    Opens,
+    /// The same as the one before, of a call that was under way with it: a worker was busy, or a connection broke.
+    Together,
+}
+
 /// A circuit breaker. Closed at first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Breaker(State);
@@ -59,24 +70,26 @@ impl Breaker {
         self.0 = State::default();
     }
 
-    /// A call came to nothing that was sent at `sent`. `true`: this opened it.
+    /// A call came to nothing that was sent at `sent`.
     ///
     /// Calls that were under way together and fail together fail for one reason: a worker that was busy while their time ran, a connection
     /// that broke. They count once. A store that is away fails calls again and again.
-    pub fn failed(&mut self, sent: Monotonic, now: Monotonic) -> bool {
+    pub fn failed(&mut self, sent: Monotonic, now: Monotonic) -> Verdict {
         let pause = match self.0 {
-            State::Closed { failures, last } if failures > 0 && sent < last && is_together(last, now) => return false,
+            State::Closed { failures, last } if failures > 0 && sent < last && is_together(last, now) => {
+                return Verdict::Together;
+            }
             State::Closed { failures, .. } if failures.saturating_add(1) < FAILURES => {
                 self.0 = State::Closed { failures: failures.saturating_add(1), last: now };
-                return false;
+                return Verdict::Counts;
             }
             State::Closed { .. } => FIRST_PAUSE,
             State::Probing { pause } => pause.saturating_mul(2).min(LONGEST_PAUSE),
             // A call from before, or one that was made all the same.
-            State::Open { .. } => return false,
+            State::Open { .. } => return Verdict::Counts,
         };
         self.0 = State::Open { until: Monotonic(now.0.saturating_add(pause)), pause };
-        true
+        Verdict::Opens
     }
 
     /// A call came to nothing of which nothing follows for the store. If it was the probe, the next call is.
@@ -119,9 +132,13 @@ mod tests {
         Monotonic(Duration::from_secs(seconds))
     }
 
+    fn opens(breaker: &mut Breaker, sent: Monotonic, now: Monotonic) -> bool {
+        breaker.failed(sent, now) == Verdict::Opens
+    }
+
     fn opened_at(seconds: u64) -> Breaker {
         let mut breaker = Breaker::default();
-        let opened = [(); 5].map(|()| breaker.failed(at(seconds), at(seconds)));
+        let opened = [(); 5].map(|()| opens(&mut breaker, at(seconds), at(seconds)));
         assert_eq!(opened, [false, false, false, false, true]);
         breaker
     }
@@ -130,14 +147,14 @@ mod tests {
     fn five_failures_in_a_row_open_it() {
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            assert!(!breaker.failed(at(0), at(0)));
+            assert!(!opens(&mut breaker, at(0), at(0)));
         }
         breaker.succeeded();
         for _ in 0..4 {
-            assert!(!breaker.failed(at(0), at(0)));
+            assert!(!opens(&mut breaker, at(0), at(0)));
             assert!(breaker.allows(at(0)));
         }
-        assert!(breaker.failed(at(0), at(0)));
+        assert!(opens(&mut breaker, at(0), at(0)));
         assert!(!breaker.allows(at(0)));
         assert_eq!(breaker.pause(at(0)), Duration::from_secs(1));
     }
@@ -151,7 +168,7 @@ mod tests {
             now += pause;
             assert!(breaker.allows(at(now)), "{pause}");
             assert!(!breaker.allows(at(now)), "a second probe");
-            assert!(breaker.failed(at(now), at(now)));
+            assert!(opens(&mut breaker, at(now), at(now)));
         }
     }
 
@@ -159,7 +176,7 @@ mod tests {
     fn a_success_closes_it_and_the_pause_begins_anew() {
         let mut breaker = opened_at(0);
         assert!(breaker.allows(at(1)));
-        assert!(breaker.failed(at(1), at(1)));
+        assert!(opens(&mut breaker, at(1), at(1)));
         assert!(breaker.allows(at(3)));
         breaker.succeeded();
         assert!(breaker.allows(at(3)) && breaker.allows(at(3)));
@@ -172,7 +189,7 @@ mod tests {
     #[test]
     fn answers_to_earlier_calls_do_not_lengthen_the_pause() {
         let mut breaker = opened_at(0);
-        assert!(!breaker.failed(Monotonic(Duration::from_millis(900)), Monotonic(Duration::from_millis(900))));
+        assert!(!opens(&mut breaker, Monotonic(Duration::from_millis(900)), Monotonic(Duration::from_millis(900))));
         assert!(breaker.allows(at(1)));
     }
 
@@ -181,12 +198,12 @@ mod tests {
         let mut breaker = Breaker::default();
         for round in 0..4 {
             for _ in 0..100 {
-                assert!(!breaker.failed(at(round), at(round + 1)), "{round}");
+                assert!(!opens(&mut breaker, at(round), at(round + 1)), "{round}");
             }
         }
         let later = |millis: u64| Monotonic(Duration::from_millis(4000 + millis));
-        assert!(!breaker.failed(at(3), later(24)), "just behind the fourth");
-        assert!(breaker.failed(at(3), later(25)), "they go on failing");
+        assert!(!opens(&mut breaker, at(3), later(24)), "just behind the fourth");
+        assert!(opens(&mut breaker, at(3), later(25)), "they go on failing");
     }
 
     #[test]
@@ -194,22 +211,22 @@ mod tests {
         let mut breaker = Breaker::default();
         // A call a millisecond, each of which fails after 100 ms.
         let millis = |millis: u64| Monotonic(Duration::from_millis(millis));
-        let opened = (100..).find(|now| breaker.failed(millis(now - 100), millis(*now)));
+        let opened = (100..).find(|now| opens(&mut breaker, millis(now - 100), millis(*now)));
         assert_eq!(opened, Some(200));
     }
 
     #[test]
     fn calls_that_follow_each_other_count_however_fast_they_fail() {
         let mut breaker = Breaker::default();
-        let opened = [(); 5].map(|()| breaker.failed(at(1), at(1)));
+        let opened = [(); 5].map(|()| opens(&mut breaker, at(1), at(1)));
         assert_eq!(opened, [false, false, false, false, true]);
     }
 
     #[test]
     fn a_clock_that_goes_back_does_not_keep_it_closed() {
         let mut breaker = Breaker::default();
-        assert!(!breaker.failed(at(1000), at(1000)));
-        let opened = [(); 4].map(|()| breaker.failed(at(0), at(0)));
+        assert!(!opens(&mut breaker, at(1000), at(1000)));
+        let opened = [(); 4].map(|()| opens(&mut breaker, at(0), at(0)));
         assert_eq!(opened, [false, false, false, true]);
     }
 
@@ -221,7 +238,7 @@ mod tests {
         assert!(breaker.allows(at(1)));
         breaker.undecided(at(1));
         assert!(breaker.allows(at(1)) && !breaker.allows(at(1)));
-        assert!(breaker.failed(at(1), at(1)));
+        assert!(opens(&mut breaker, at(1), at(1)));
         assert_eq!(breaker.pause(at(1)), Duration::from_secs(2));
         let mut closed = Breaker::default();
         closed.undecided(at(1));

@@ -109,7 +109,10 @@ pub type Wake = (StreamId, News);
 /// Why a call is made.
 #[derive(Clone, Debug)]
 enum Job {
-    Lookup,
+    Lookup {
+        /// Whether it failed once, together with others.
+        again: bool,
+    },
     /// To have this copy written, as a new one or in place of an older one.
     Write {
         session: Session,
@@ -228,7 +231,7 @@ impl StoreClient {
                 counts.add(Counter::LookupShared);
             }
             None => {
-                let call = self.call(session.id, Command::Lookup, Job::Lookup, None, now);
+                let call = self.call(session.id, Command::Lookup, Job::Lookup { again: false }, None, now);
                 if !self.place(call, now, counts) {
                     return Some(Found::Failed);
                 }
@@ -314,7 +317,7 @@ impl StoreClient {
         }
         // A lookup that was not made is not worth its turn any more.
         if let Some(id) = left
-            && !self.queue.take(|call| call.id == id && matches!(call.job, Job::Lookup)).is_empty()
+            && !self.queue.take(|call| call.id == id && matches!(call.job, Job::Lookup { .. })).is_empty()
         {
             self.lookups.retain(|(known, _)| *known != id);
             self.breaker.undecided(self.now);

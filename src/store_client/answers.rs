@@ -1,6 +1,7 @@
 //! What the answers come to: for the breaker, the counters, the cache, and whoever waits.
 
 use super::{Call, Found, Job, MOST_TRIES, News, REVOKE_TRIES, StoreClient, StreamId, Wake, Written};
+use crate::breaker::Verdict;
 use crate::cache::{Known, Record};
 use crate::clock::Monotonic;
 use crate::keyring::KeyAge;
@@ -19,6 +20,7 @@ impl StoreClient {
         counts: &mut Counts,
     ) -> Vec<Wake> {
         let (operation, client) = (call.operation(), call.client);
+        let mut together = false;
         match &reply {
             Ok(_) => self.breaker.succeeded(),
             &Err(failure) => {
@@ -27,14 +29,23 @@ impl StoreClient {
                 }
                 if !is_of_the_store(failure) {
                     self.breaker.undecided(now);
-                } else if self.breaker.failed(call.at, now) {
-                    counts.add(Counter::Fault(Fault::StoreLeftAlone));
+                } else {
+                    match self.breaker.failed(call.at, now) {
+                        Verdict::Opens => counts.add(Counter::Fault(Fault::StoreLeftAlone)),
+                        Verdict::Together => together = true,
+                        Verdict::Counts => {}
+                    }
                 }
             }
         }
         let made = !matches!(reply, Err(Failure::Overloaded | Failure::LeftAlone));
         let said = self.read(&call, reply, counts);
         counts.add(Counter::StoreCall(operation, if made { said.result() } else { CallResult::Skipped }));
+        // A worker that was busy, or a connection that broke, is no reason to go without an answer.
+        let again = together && matches!(call.job, Job::Lookup { again: false });
+        if again && self.place(Call { job: Job::Lookup { again }, at: now, ..call.clone() }, now, counts) {
+            return Vec::new();
+        }
         let wakes = self.conclude(call, said, now, counts);
         // What follows from a call is for the same client.
         self.attribute(client);
@@ -44,7 +55,7 @@ impl StoreClient {
     /// What was said to a call: for the cache, and whoever waits.
     fn conclude(&mut self, call: Call, said: Said, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
         match call.job {
-            Job::Lookup => {
+            Job::Lookup { .. } => {
                 let found = self.found(&call, said, now, counts);
                 let at = self.lookups.iter().position(|(id, _)| *id == call.id);
                 let waiters = at.map(|at| self.lookups.swap_remove(at).1).unwrap_or_default();

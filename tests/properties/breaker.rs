@@ -1,7 +1,7 @@
 //! The breaker against a model that counts: closed until five failures in a row, then one probe at a time, after a second that doubles up
 //! to thirty, until anything succeeds. Calls that were under way together and fail within 25 ms count once.
 
-use mooring::breaker::Breaker;
+use mooring::breaker::{Breaker, Verdict};
 use mooring::clock::Monotonic;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -94,7 +94,7 @@ proptest! {
                 }
                 Event::Fail(ago) => {
                     let sent = now - ago;
-                    let opened = breaker.failed(Monotonic(Duration::from_millis(sent)), at);
+                    let opened = breaker.failed(Monotonic(Duration::from_millis(sent)), at) == Verdict::Opens;
                     prop_assert_eq!(opened, model.fails(sent, now), "{:?}", model);
                 }
                 Event::Pass(millis) => now += millis,
