@@ -3,12 +3,15 @@
 use super::http2::{END_HEADERS, END_STREAM, HEADERS, frame, literal, next_frame};
 use super::number;
 use super::wire::PATIENCE;
+use crate::servers::eventually;
 use crate::servers::store::Store;
 use crate::shared::browser::Browser;
 use crate::shared::tokens;
-use crate::store::fleet::{Fleet, Plan};
+use crate::store::fleet::{Fleet, Plan, over_unchecked_http1};
+use crate::store::meddler::{Manner, Meddler};
 use mooring::session::{Session, SessionId};
 use serde_json::json;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -101,4 +104,32 @@ fn a_logout_holds_in_the_middle_of_another_client_s_burst() {
 #[test]
 fn others_are_served_in_the_middle_of_a_client_s_burst_where_no_answer_means_failure() {
     hold("fail");
+}
+
+#[test]
+fn what_envoy_has_no_room_for_is_not_held_against_the_store() {
+    let store = Store::start(&[]);
+    let meddler = Meddler::before(&store.address);
+    let plugin = json!({"store": {"timeout": "5s"}, "cache": {"ttl": "100ms"}});
+    let mut fleet =
+        Fleet::adjusted(&meddler.address, Plan { envoys: 1, workers: 1, ..Plan::new(plugin) }, |bootstrap| {
+            over_unchecked_http1(bootstrap);
+            // One call under way, one that waits for the connection: Envoy turns the others away.
+            bootstrap.cluster("session_store")["circuit_breakers"] =
+                json!({"thresholds": [{"max_connections": 1, "max_pending_requests": 1}]});
+        });
+    meddler.behave(Manner::Slow(Duration::from_millis(50)));
+    let (address, cookies) = (fleet[0].envoy.address.clone(), strangers(40));
+    let (sent, _was_sent) = tokio::sync::oneshot::channel();
+    Runtime::new().expect("a runtime").block_on(burst(&address, &cookies, sent));
+    assert!(fleet[0].envoy.stat("cluster.session_store.upstream_rq_pending_overflow") >= 20, "Envoy had no room");
+    let fault = |fleet: &mut Fleet, kind: &str| fleet.counter(&format!("mooring_faults.kind=store_{kind}"));
+    let counted = |fleet: &mut Fleet| ["overload", "unavailable"].map(|kind| fault(fleet, kind));
+    let [overload, unavailable] = eventually("the counts", || {
+        let counted = counted(&mut fleet);
+        (counted.iter().sum::<u64>() >= 20).then_some(counted)
+    });
+    eprintln!("without room: {overload} overload, {unavailable} unavailable");
+    assert_eq!(fault(&mut fleet, "left_alone"), 0, "the store was left alone");
+    fleet.assert_sound();
 }
