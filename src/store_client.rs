@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// How many calls a worker has under way at most, revocations aside. The proxy's own bounds lie above it for every worker together
 /// (`docs/store.md`): what it turns away has failed, and what waits here has not.
-const MOST_CALLS: usize = 64;
+const MOST_CALLS: usize = 32;
 
 /// How many revocations a worker has under way at most, and how many that it owes.
 const MOST_REVOCATIONS: usize = 1024;

@@ -139,14 +139,14 @@ fn many_sessions_at_once_have_a_bounded_number_of_calls_under_way_and_every_one_
                 Action::Continue => assert_eq!(proxy.request_header(id, "x-mooring-host").is_some(), asked),
             }
         }
-        // 64 calls are under way, and 1,024 wait for their turn: all are of one client here.
+        // 32 calls are under way, and 1,024 wait for their turn: all are of one client here.
         let mut calls = proxy.sent();
-        assert_eq!((calls.len(), paused.len()), (64, 64 + 1024));
-        assert_eq!(proxy.counter("mooring_faults.kind=store_overload"), 3000 - (64 + 1024));
+        assert_eq!((calls.len(), paused.len()), (32, 32 + 1024));
+        assert_eq!(proxy.counter("mooring_faults.kind=store_overload"), 3000 - (32 + 1024));
         while let Some(call) = calls.pop() {
             answer(&mut proxy, &call, "404");
             calls.extend(proxy.sent());
-            assert!(calls.len() <= 64);
+            assert!(calls.len() <= 32);
         }
         assert!(paused.iter().all(|id| proxy.resumed(*id) == (1, 0)));
     }
