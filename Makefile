@@ -59,7 +59,7 @@ bench-scale: ## measure what more sessions, keys, workers, hosts and routes cost
 	@scripts/bench scale
 
 bench-core: ## time the core's parts, natively
-	@cargo bench --locked --bench core
+	@cargo bench --locked --package benches --bench core
 
 fleet: ## simulate 100 proxies with a session store: lookups, hits and renewals by ttl, entries, traffic (OPTIONS: scripts/fleet --help)
 	@scripts/fleet $(OPTIONS)

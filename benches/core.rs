@@ -1,23 +1,24 @@
 //! How long the core's parts take, natively: to compare one version with another. `make bench-core` runs them, the `unit` step
-//! runs each once. What a request costs in the plugin is counted by `tests/cost`.
+//! runs each once. What a request costs in the plugin is counted by `tests/built-plugin/cost`.
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use mooring::cache::{Cache, Known, Record};
+use mooring::carrier::cookie;
 use mooring::clock::{Monotonic, UnixTime};
 use mooring::config::Config;
-use mooring::cookie;
-use mooring::filter::Contexts;
+use mooring::credential::keyring::{Key, KeyAge, KeyId, Keyring, Secret};
+use mooring::credential::token::{self, Protection};
 use mooring::headers::Headers;
-use mooring::host::ContextId;
-use mooring::host::fake::{FakeHost, Line};
-use mooring::keyring::{Key, KeyAge, KeyId, Keyring, Secret};
-use mooring::pin::{ClusterId, HostAddr, Pin, Pins};
+use mooring::ids::ContextId;
+use mooring::ids::StreamId;
+use mooring::session::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::session::{Session, SessionId};
-use mooring::store::{StoreKey, value};
-use mooring::store_client::StreamId;
-use mooring::token::{self, Protection};
+use mooring::shell::contexts::Contexts;
+use mooring::store::cache::{Cache, Entry, Record};
+use mooring::store::protocol::StoreKey;
+use mooring::store::value;
+use mooring_test_kit::fake::{FakeHost, Line};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ fn cache(criterion: &mut Criterion) {
     let id = |number: u32| {
         SessionId((u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).to_be_bytes())
     };
-    let known = || Known::Session(Record { generation: 0, pins: session().pins, version: None, age: KeyAge::Current });
+    let known = || Entry::Session(Record { generation: 0, pins: session().pins, version: None, age: KeyAge::Current });
     let now = Monotonic(Duration::from_secs(1));
     let mut cache = Cache::new(10_000, Duration::from_secs(30));
     for number in 0..10_000 {

@@ -1,7 +1,7 @@
 # Two Envoys with the plugin (envoy/store.yaml), three upstream hosts behind them, and the session store that the Envoys share, for
 # scripts/run and scripts/demo. Source it after lib.sh, in the project's root: `start_stack` starts all of it, and the end of the script
 # stops it, however it comes. STORE says what the store keeps its sessions in: memory (the default) or redis. Where `page` is set, the
-# hosts serve that page to browsers (examples/upstream/demo.rs tells what it is).
+# hosts serve that page to browsers (examples/upstream/src/demo.rs tells what it is).
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034 # used by those who source it
@@ -70,7 +70,7 @@ check_port() {
 start_host() {
   local options=(--listen "127.0.0.1:$(port_of "$1")" --name "$1")
   [[ -z $page ]] || options+=(--demo "$page")
-  "${CARGO_TARGET_DIR:-target}/debug/examples/upstream" "${options[@]}" >".run/$1.log" 2>&1 &
+  "${CARGO_TARGET_DIR:-target}/debug/upstream" "${options[@]}" >".run/$1.log" 2>&1 &
   hosts="$hosts $1=$!"
   disown # No "Killed" from the shell when one is killed.
 }
@@ -173,7 +173,7 @@ start_stack() {
   done
 
   scripts/wasm
-  cargo build --locked --features store-server --bin mooring-store --example upstream
+  cargo build --locked --package mooring-store --package upstream
   envoy=$(scripts/tools envoy)
 
   mkdir -p .run

@@ -8,19 +8,20 @@
 mod carried;
 mod request;
 mod response;
+pub mod worker;
 
 pub use request::{Request, Waiting};
 pub use response::{Held, Response};
 
+use crate::affinity::worker::{Sequence, Worker};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::{AccessLog, Config};
-use crate::decision::{Basis, Decision, Outcome};
+use crate::credential::verified::Opened;
 use crate::headers::Headers;
-use crate::metrics::Counter;
-use crate::pin::{ClusterId, HostAddr};
+use crate::observe::decision::{Basis, Decision, Outcome};
+use crate::observe::metrics::Counter;
 use crate::session::SessionId;
-use crate::verified::Opened;
-use crate::worker::{Sequence, Worker};
+use crate::session::pin::{ClusterId, HostAddr};
 use std::rc::Rc;
 
 /// Time, randomness, and what the proxy knows of one request. Asked only when a decision needs it: most answers cost a host call.
@@ -94,7 +95,7 @@ enum Standing {
     /// Not known, for a failure of ours: whatever cookie the client has stays as it is.
     Unknown,
     /// None, and none is to begin: the cookie does not belong to this path, so the client would not send it again.
-    Elsewhere,
+    OutOfPath,
 }
 
 /// A valid session, as a request goes on with it.

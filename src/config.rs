@@ -3,25 +3,25 @@
 //! Depends on the parts that it configures. Environment variables are passed in.
 
 mod cookie;
-#[cfg(feature = "cli")]
+#[cfg(feature = "description")]
 mod description;
-mod duration;
+pub mod duration;
 mod error;
 mod fields;
 mod header_name;
 mod keys;
-#[cfg(feature = "cli")]
+#[cfg(feature = "description")]
 pub mod schema;
 mod store;
 
 pub use cookie::Cookie;
 pub use error::{ConfigError, ConfigErrors};
 pub use header_name::HeaderName;
-pub use store::{Create, OnError, OnMissing, Store, Write};
+pub use store::{AccessToken, Create, Endpoint, OnError, OnMissing, Protocol, Store, Write};
 
-use crate::json::Json;
-use crate::keyring::{Keyring, MAX_SCOPE};
+use crate::credential::keyring::{Keyring, MAX_SCOPE};
 use crate::session::Timeouts;
+use crate::text::json::Json;
 use fields::{Field, Object, Report};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
@@ -284,9 +284,9 @@ fn check_distinct(
 }
 
 /// A secret as configs and variables hold it: base64.
-#[cfg(feature = "cli")]
+#[cfg(feature = "description")]
 pub fn secret_text(secret: &[u8]) -> String {
-    crate::base64::standard(secret)
+    crate::text::base64::standard(secret)
 }
 
 #[cfg(test)]

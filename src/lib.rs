@@ -1,40 +1,50 @@
 //! Mooring keeps each client's session on one upstream host: a proxy-wasm filter for Envoy and Istio.
 //!
-//! Pure core, thin shell. From the outside in:
+//! Pure core, thin shell. From the outside in, each room knowing only those below it:
 //!
-//! | layer | modules |
+//! | room | what lives there |
 //! | --- | --- |
-//! | shell | `shell` (what the proxy calls), [`filter`] (callbacks to decisions, edits to host calls), [`host`] (the proxy as a trait) |
-//! | decisions | [`affinity`] (one request), [`worker`] (what a worker's requests share), [`store_client`] (its side of the store) |
-//! | parts | [`config`], [`token`], [`keyring`], [`session`], [`pin`], [`cookie`], [`cache_control`], [`headers`], [`store`] (protocols and values), [`cache`], [`breaker`], [`decision`] (its words), [`metrics`], [`recent`], [`verified`], [`clock`], `json`, `base64`, `text`, `words` |
+//! | [`shell`] | all that knows the proxy: what it calls, what is called of it, a context for each root and stream |
+//! | [`affinity`] | a request's two halves: which host it asks for, and what its response does to the session; what a worker's requests share |
+//! | [`store`] | the session store, as a worker sees it: client, protocols, values, cache, breaker |
+//! | [`config`] | the plugin's configuration: JSON in, a validated form or every error of it out |
+//! | [`carrier`] | how clients carry a session: the cookie |
+//! | [`credential`] | what a client shows: token, keys, tokens that verified |
+//! | [`session`] | a session, its pins, its timeouts |
+//! | [`observe`] | what can be seen from outside: decisions and metrics |
+//! | [`clock`], [`headers`], [`ids`], [`lru`], `text` | what all of these are made of |
 //!
-//! Only the shell knows the proxy; a build for `wasm32-unknown-unknown` has none of it. `mooring-store`, the store's server, is a
-//! program of its own (`src/bin/`). `docs/how-it-works.md` tells what a request goes through, `docs/token.md` specifies the token.
+//! A build for `wasm32-unknown-unknown` has nothing of the proxy. Programs are in `crates/`. `docs/how-it-works.md` tells what a request
+//! goes through, `docs/token.md` specifies the token.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | session | what a client and the application have in common, from its start to its end; 128 random bits name it |
+//! | pin | the host on which a session is in one cluster |
+//! | host, cluster | Envoy's: an upstream address, and the set of addresses that a route leads to |
+//! | token | a session, signed (and encrypted) under a key; what the client holds |
+//! | cookie | how the token travels |
+//! | key | a secret that signs tokens; the keyring's first signs, all verify |
+//! | renewal | a new token for the same session, because time has passed |
+//! | idle timeout, absolute timeout | how long a session lives without requests, and at most |
+//! | override host | Envoy's: the host that the load balancer must take if it is healthy |
+//! | failover | what becomes of a session whose host is gone: `sticky`, `temporary`, `none` |
+//! | generation | how often a session's pins have changed: the higher one wins |
+//! | tombstone | what the store keeps of a session that ended |
+//! | lookup, create, move, touch, revoke | what is asked of the store |
 
 pub mod affinity;
-mod base64;
-pub mod breaker;
-pub mod cache;
-pub mod cache_control;
+pub mod carrier;
 pub mod clock;
 pub mod config;
-pub mod cookie;
-pub mod decision;
-pub mod filter;
+pub mod credential;
 pub mod headers;
-pub mod host;
-mod json;
-pub mod keyring;
-pub mod metrics;
-pub mod pin;
-pub mod recent;
+pub mod ids;
+pub mod lru;
+pub mod observe;
 pub mod session;
-#[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
-mod shell;
+pub mod shell;
 pub mod store;
-pub mod store_client;
 mod text;
-pub mod token;
-pub mod verified;
-mod words;
-pub mod worker;

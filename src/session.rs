@@ -2,10 +2,12 @@
 //!
 //! Depends on `base64`, `clock`, `pin` and `recent`. Timeouts are enforced here and not left to the browser.
 
-use crate::base64;
+pub mod pin;
+
 use crate::clock::UnixTime;
-use crate::pin::Pins;
-use crate::recent::Random;
+use crate::lru::Random;
+use crate::session::pin::Pins;
+use crate::text::base64;
 use std::fmt;
 
 /// 128 random bits that name a session. Not authentication: whoever has it has only the affinity.

@@ -1,6 +1,10 @@
 //! Text put together without a path that panics.
 //!
-//! Depends on nothing of the crate.
+//! Depends on nothing of the crate. [`base64`], [`json`] and [`words`] (closed sets of them) are here too.
+
+pub mod base64;
+pub mod json;
+pub mod words;
 
 /// The words one after the other. (The standard library's `concat` of strings panics where a length overflows.)
 pub fn concat(words: &[&str]) -> String {

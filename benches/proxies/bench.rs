@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 
 /// Where figures go that are not part of the documentation.
 fn folder() -> PathBuf {
-    let folder = crate::servers::root().join("target/bench");
+    let folder = mooring_test_kit::servers::root().join("target/bench");
     std::fs::create_dir_all(&folder).expect("a folder");
     folder
 }
 
 /// A page's folder for charts.
 fn charts() -> PathBuf {
-    let folder = crate::servers::root().join("docs/performance");
+    let folder = mooring_test_kit::servers::root().join("docs/performance");
     std::fs::create_dir_all(&folder).expect("a folder");
     folder
 }

@@ -7,21 +7,6 @@
 /// The processor time that another process took, and where it runs, are Linux's to tell and to set.
 #[cfg(target_os = "linux")]
 mod bench;
-#[allow(dead_code)]
-#[path = "../../tests/envoy/memory.rs"]
-mod memory;
-#[allow(dead_code)]
-#[path = "../../tests/envoy/rig.rs"]
-mod rig;
-#[allow(dead_code)]
-#[path = "../../tests/servers/mod.rs"]
-mod servers;
-#[allow(dead_code, unused_macros)]
-#[path = "../../tests/shared/mod.rs"]
-mod shared;
-#[allow(dead_code)]
-#[path = "../../tests/envoy/upstream.rs"]
-mod upstream;
 
 #[cfg(target_os = "linux")]
 fn main() {

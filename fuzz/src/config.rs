@@ -4,8 +4,9 @@
 //! name.
 
 use crate::keys;
+use mooring::config::AccessToken;
+use mooring::config::Protocol;
 use mooring::config::{Config, ConfigErrors, Create, Failover, OnMissing, Via, Write};
-use mooring::store::{ProtocolName, Token};
 use std::time::Duration;
 
 const DAY: u32 = 24 * 60 * 60;
@@ -123,14 +124,14 @@ fn in_range(config: &Config) {
         if store.on_missing == OnMissing::NewSession {
             assert!((store.create, store.write) == (Create::AtOnce, Write::Sync));
         }
-        let gateway = &store.gateway;
+        let gateway = &store.endpoint;
         visible(&gateway.cluster, 255);
         visible(&gateway.authority, 253);
         visible(&gateway.namespace, 64);
         assert!(gateway.namespace.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)));
         assert!((Duration::from_millis(1)..=Duration::from_secs(10)).contains(&gateway.timeout));
-        if gateway.protocol == ProtocolName::Webdis {
-            assert!(gateway.token.as_ref().is_none_or(Token::is_basic));
+        if gateway.protocol == Protocol::Webdis {
+            assert!(gateway.token.as_ref().is_none_or(AccessToken::is_basic));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The first line of an input is the cookie's name, or `m` where it is none; the others are the request's `Cookie` lines.
 
 use crate::input::Input;
-use mooring::cookie::{self, Attributes, SameSite, SetCookie, Without};
+use mooring::carrier::cookie::{self, Attributes, SameSite, SetCookie, Without};
 
 /// Checks an input.
 pub fn check(data: &[u8]) {

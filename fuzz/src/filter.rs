@@ -16,16 +16,18 @@ use crate::keys;
 use gateway::Wish;
 use mooring::clock::UnixTime;
 use mooring::config::Config;
-use mooring::filter::{Action, Contexts};
-use mooring::host::fake::{Call, FakeHost, Line};
-use mooring::host::{ContextId, Map, Side};
-use mooring::keyring::Keyring;
-use mooring::pin::{ClusterId, HostAddr, Pin};
+use mooring::credential::keyring::Keyring;
+use mooring::credential::token::{self, Protection};
+use mooring::ids::ContextId;
+use mooring::ids::{CallId, StreamId};
+use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
-use mooring::store::model::Model;
-use mooring::store::{StoreKey, value};
-use mooring::store_client::{CallId, StreamId};
-use mooring::token::{self, Protection};
+use mooring::shell::contexts::{Action, Contexts};
+use mooring::shell::host::{Map, Side};
+use mooring::store::protocol::StoreKey;
+use mooring::store::protocol::model::Model;
+use mooring::store::value;
+use mooring_test_kit::fake::{Call, FakeHost, Line};
 use options::{COOKIE, SCOPES};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -546,8 +548,8 @@ impl Run {
         let Some(store) = &config.store else { return };
         let id = root.id;
         self.settled.extend(call.settled().filter(|_| !call.given_up));
-        let key = StoreKey::of(&call.session, &config.scope, &store.gateway.namespace);
-        let right = |run: &mut Self| gateway::serve(&mut run.store, &store.gateway, &key, &call.wish);
+        let key = StoreKey::of(&call.session, &config.scope, &store.endpoint.namespace);
+        let right = |run: &mut Self| gateway::serve(&mut run.store, &store.endpoint, &key, &call.wish);
         let (lines, body) = match how {
             0 | 1 => right(self),
             2 => {
@@ -560,7 +562,7 @@ impl Run {
             5 => {
                 // What was written for another session, or by somebody with other keys.
                 let (other, session) = self.minted(input);
-                let key = StoreKey::of(&other, &config.scope, &store.gateway.namespace);
+                let key = StoreKey::of(&other, &config.scope, &store.endpoint.namespace);
                 if other != call.session {
                     let value = value::seal(&session, &key, &config.keyring);
                     self.other_value(&value, &config)
@@ -587,10 +589,10 @@ impl Run {
     }
 
     fn other_value(&self, value: &str, config: &Config) -> gateway::Response {
-        let protocol = config.store.as_ref().map(|store| store.gateway.protocol);
+        let protocol = config.store.as_ref().map(|store| store.endpoint.protocol);
         let body = match protocol {
-            Some(mooring::store::ProtocolName::Webdis) => serde_json::json!({"GET": value}).to_string(),
-            Some(mooring::store::ProtocolName::Upstash) => serde_json::json!({"result": value}).to_string(),
+            Some(mooring::config::Protocol::Webdis) => serde_json::json!({"GET": value}).to_string(),
+            Some(mooring::config::Protocol::Upstash) => serde_json::json!({"result": value}).to_string(),
             _ => value.to_owned(),
         };
         gateway::response("200", Some(b"\"7\""), body.as_bytes())

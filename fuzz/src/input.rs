@@ -1,7 +1,7 @@
 //! An input as a row of choices.
 
 use mooring::clock::UnixTime;
-use mooring::pin::{ClusterId, HostAddr, Pin, Pins};
+use mooring::session::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::session::{Session, SessionId};
 
 /// What is left of an input.

@@ -6,7 +6,7 @@ use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit as _, StreamCipher as _};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use mooring::keyring::{Key, KeyId, Keyring, Secret};
+use mooring::credential::keyring::{Key, KeyId, Keyring, Secret};
 use sha2::Sha256;
 
 /// Ids of keys. The last is of no configuration.

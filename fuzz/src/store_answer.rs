@@ -8,20 +8,22 @@ use crate::input::Input;
 use crate::keys::{self, Subkeys};
 use mooring::clock::{Monotonic, UnixTime};
 use mooring::config::Config;
-use mooring::keyring::{KeyAge, Keyring};
-use mooring::metrics::Counts;
-use mooring::pin::{ClusterId, HostAddr, Pin, Pins};
+use mooring::config::Protocol;
+use mooring::credential::keyring::{KeyAge, Keyring};
+use mooring::credential::token;
+use mooring::ids::{CallId, StreamId};
+use mooring::observe::metrics::Counts;
+use mooring::session::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::session::{Session, SessionId};
+use mooring::store::client::{CallOutcome, LookupOutcome, StoreClient};
+use mooring::store::protocol::{Answer, Command, Failure, MAX_ANSWER, Reply, StoreKey};
 use mooring::store::value::{self, Stored};
-use mooring::store::{Answer, Command, Failure, MAX_ANSWER, ProtocolName, Reply, StoreKey};
-use mooring::store_client::{CallId, Found, News, StoreClient, StreamId};
-use mooring::token;
 use serde_json::{Value, json};
 use std::cell::LazyCell;
 use std::rc::Rc;
 
 const SCOPE: &str = "m";
-const PROTOCOLS: [ProtocolName; 3] = [ProtocolName::Rest, ProtocolName::Webdis, ProtocolName::Upstash];
+const PROTOCOLS: [Protocol; 3] = [Protocol::Rest, Protocol::Webdis, Protocol::Upstash];
 const STREAM: StreamId = StreamId(7);
 
 struct Setup {
@@ -63,7 +65,11 @@ impl Setup {
         let commands = [
             Command::Lookup,
             Command::Create { value: values[0].clone(), ttl: 60 },
-            Command::Move { expected: mooring::store::Version::of_nothing(), value: values[0].clone(), ttl: 60 },
+            Command::Move {
+                expected: mooring::store::protocol::Version::of_nothing(),
+                value: values[0].clone(),
+                ttl: 60,
+            },
             Command::Touch { ttl: 60 },
             Command::Revoke { tombstone: values[3].clone(), ttl: 60 },
         ];
@@ -129,7 +135,7 @@ fn answer(data: &[u8], setup: &Setup) {
 
     let answer = Answer::Response { status, etag, body };
     for (protocol, config) in PROTOCOLS.into_iter().zip(&setup.configs) {
-        let gateway = &config.store.as_ref().expect("a store").gateway;
+        let gateway = &config.store.as_ref().expect("a store").endpoint;
         for command in &setup.commands {
             replied(protocol, command, &answer, gateway.reply(command, answer.clone()));
         }
@@ -150,9 +156,9 @@ fn body(mut input: Input<'_>, setup: &Setup) -> Vec<u8> {
 }
 
 /// What a reply may be, by the protocol's own documents.
-fn replied(protocol: ProtocolName, command: &Command, answer: &Answer, reply: Result<Reply, Failure>) {
+fn replied(protocol: Protocol, command: &Command, answer: &Answer, reply: Result<Reply, Failure>) {
     let Answer::Response { status, etag, body } = answer else { return };
-    let rest = protocol == ProtocolName::Rest;
+    let rest = protocol == Protocol::Rest;
     let writes = matches!(command, Command::Create { .. } | Command::Move { .. });
     if *status >= 500 {
         assert_eq!(reply, Err(Failure::Unavailable));
@@ -213,16 +219,18 @@ fn looked_up(config: &Rc<Config>, answer: &Answer, setup: &Setup) {
     let call = client.outgoing().expect("a lookup");
     client.sent(CallId(1), call);
     let wakes = client.answered(CallId(1), answer.clone(), now, &mut counts);
-    let [(STREAM, News::Found(found))] = wakes.as_slice() else { panic!("one stream waits, and is told: {wakes:?}") };
+    let [(STREAM, CallOutcome::Lookup(found))] = wakes.as_slice() else {
+        panic!("one stream waits, and is told: {wakes:?}")
+    };
     let Answer::Response { body, .. } = answer else { return };
     let holds = |value: &String| body.windows(value.len()).any(|part| part == value.as_bytes());
     match found {
-        Found::Session(record) => {
+        LookupOutcome::Session(record) => {
             let generations = [2, 5, 3].into_iter().zip(setup.signed());
             let told = generations.into_iter().filter(|(_, value)| holds(value) || escaped(body));
             assert!(told.into_iter().any(|(generation, _)| generation == record.generation));
         }
-        Found::Revoked | Found::Missing | Found::Unreadable | Found::Failed => {}
+        LookupOutcome::Revoked | LookupOutcome::Missing | LookupOutcome::Unreadable | LookupOutcome::Failed => {}
     }
     assert!(client.answered(CallId(1), answer.clone(), now, &mut counts).is_empty(), "an answer counts once");
 }

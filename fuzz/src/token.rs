@@ -7,10 +7,10 @@ use crate::keys::{self, Subkeys};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mooring::clock::UnixTime;
-use mooring::keyring::{KeyAge, Keyring};
-use mooring::pin::{MAX_HOST_TEXT, MAX_PINS, Pins};
+use mooring::credential::keyring::{KeyAge, Keyring};
+use mooring::credential::token::{self, MAX_TOKEN, Protection, Refusal};
+use mooring::session::pin::{MAX_HOST_TEXT, MAX_PINS, Pins};
 use mooring::session::{Session, SessionId};
-use mooring::token::{self, MAX_TOKEN, Protection, Refusal};
 use std::cell::LazyCell;
 
 const SCOPE: &str = "fuzz";

@@ -1,10 +1,10 @@
 //! What one pass of a stream leaves for the next (internal redirects). It stays within the proxy, out of anybody's reach.
 
 use super::{Resumed, Standing};
-use crate::keyring::KeyAge;
+use crate::credential::keyring::KeyAge;
+use crate::credential::token::payload;
+use crate::credential::verified::Opened;
 use crate::session::{Session, SessionId};
-use crate::token::payload;
-use crate::verified::Opened;
 use std::rc::Rc;
 
 const FRESH: u8 = 0;
@@ -20,7 +20,7 @@ pub(super) fn write(presented: bool, standing: &Standing) -> Option<Vec<u8>> {
             KeyAge::Older(_) => (OLDER, payload::encode(&opened.session)),
         },
         Standing::Unconfirmed(opened) => (UNCONFIRMED, payload::encode(&opened.session)),
-        Standing::Unknown | Standing::Elsewhere => return None,
+        Standing::Unknown | Standing::OutOfPath => return None,
     };
     Some([&[kind, u8::from(presented)], &rest[..]].concat())
 }

@@ -1,19 +1,20 @@
 //! The request's half: find the session, ask for its host.
 
 use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing, carried};
-use crate::base64;
+use crate::affinity::worker::{Sequence, Worker};
+use crate::carrier::cookie::{self, MAX_CANDIDATES, Without};
 use crate::clock::UnixTime;
 use crate::config::{Failover, OnError, OnMissing, Via};
-use crate::cookie::{self, MAX_CANDIDATES, Without};
-use crate::decision::Basis;
+use crate::credential::token::Refusal;
+use crate::credential::verified::Opened;
 use crate::headers::Headers;
-use crate::metrics::{Counter, Ending, Fault, Histogram};
-use crate::pin::{ClusterId, HostAddr};
+use crate::ids::StreamId;
+use crate::observe::decision::Basis;
+use crate::observe::metrics::{Counter, Ending, Fault, Histogram};
+use crate::session::pin::{ClusterId, HostAddr};
 use crate::session::{Session, SessionId, Untimely};
-use crate::store_client::{Found, StreamId};
-use crate::token::Refusal;
-use crate::verified::Opened;
-use crate::worker::{Sequence, Worker};
+use crate::store::client::LookupOutcome;
+use crate::text::base64;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -38,7 +39,7 @@ pub struct Waiting {
 }
 
 /// What a request came with.
-struct Came {
+struct Presentation {
     basis: Basis,
     /// Whether a cookie of our name was there, valid or not.
     presented: bool,
@@ -74,7 +75,7 @@ impl From<Refusal> for Invalid {
 }
 
 /// It came with a cookie.
-impl From<Basis> for Came {
+impl From<Basis> for Presentation {
     fn from(basis: Basis) -> Self {
         Self { basis, presented: true }
     }
@@ -98,8 +99,9 @@ impl Affinity {
         let began = worker.step();
         let (Some(headers), Some(now)) = (headers, inputs.now()) else { return self.proceed_unread(began, worker) };
         let received = self.receive(headers);
-        let elsewhere = !cookie::path_matches(&self.config.cookie.path, received.path);
-        let newest = if elsewhere { Newest::None(Basis::Outside) } else { self.newest(worker, &received, now, inputs) };
+        let out_of_path = !cookie::path_matches(&self.config.cookie.path, received.path);
+        let newest =
+            if out_of_path { Newest::None(Basis::Outside) } else { self.newest(worker, &received, now, inputs) };
         let basis = match newest {
             Newest::Session(opened) => {
                 return self.find(Waiting { began, opened }, stream, worker, &received, inputs);
@@ -108,9 +110,11 @@ impl Affinity {
         };
         let presented = matches!(basis, Basis::Refused(_));
         let (came, standing) = match self.carried(now, inputs) {
-            Some((before, standing)) => (Came { basis: Basis::Redirected, presented: presented || before }, standing),
-            None if elsewhere => (Came { basis, presented }, Standing::Elsewhere),
-            None => (Came { basis, presented }, fresh(worker, inputs)),
+            Some((before, standing)) => {
+                (Presentation { basis: Basis::Redirected, presented: presented || before }, standing)
+            }
+            None if out_of_path => (Presentation { basis, presented }, Standing::OutOfPath),
+            None => (Presentation { basis, presented }, fresh(worker, inputs)),
         };
         Request::proceed(self.exchange(began, &received, came, standing, worker, inputs))
     }
@@ -146,7 +150,7 @@ impl Affinity {
         let found = match inputs.monotonic() {
             Some(now) => store.find(&waiting.opened.session, stream, now, &mut worker.counts),
             // Without a clock nothing can be believed for a while.
-            None => Some(Found::Failed),
+            None => Some(LookupOutcome::Failed),
         };
         match found {
             Some(found) => self.go_on(waiting, found, Basis::Cache, worker, received, inputs),
@@ -158,7 +162,7 @@ impl Affinity {
     pub fn on_found(
         &self,
         waiting: Waiting,
-        found: Found,
+        found: LookupOutcome,
         worker: &mut Worker,
         headers: Option<&Headers>,
         inputs: &dyn Inputs,
@@ -173,7 +177,7 @@ impl Affinity {
     fn go_on(
         &self,
         waiting: Waiting,
-        found: Found,
+        found: LookupOutcome,
         known: Basis,
         worker: &mut Worker,
         received: &Received<'_>,
@@ -184,7 +188,7 @@ impl Affinity {
         let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
         let rules = self.config.store.as_ref();
         let (basis, standing) = match found {
-            Found::Session(ref record) if record.generation >= session.generation => {
+            LookupOutcome::Session(ref record) if record.generation >= session.generation => {
                 let differs = record.generation != session.generation || !record.pins.agrees_with(&session.pins);
                 let behind = Some(session.generation).filter(|_| differs);
                 let opened = if differs {
@@ -196,34 +200,36 @@ impl Affinity {
                 (known, Standing::Resumed(Resumed { opened, behind }))
             }
             // The store has yet to hear of the last change.
-            Found::Session(_) => {
+            LookupOutcome::Session(_) => {
                 fill(session, worker, inputs);
                 (known, trusted(opened))
             }
-            Found::Missing if rules.is_some_and(|rules| rules.on_missing == OnMissing::TrustCookie) => {
+            LookupOutcome::Missing if rules.is_some_and(|rules| rules.on_missing == OnMissing::TrustCookie) => {
                 fill(session, worker, inputs);
                 (Basis::Cookie, trusted(opened))
             }
-            Found::Missing | Found::Revoked => {
+            LookupOutcome::Missing | LookupOutcome::Revoked => {
                 worker.count(Counter::Refused(Refusal::Revoked));
                 (Basis::Refused(Refusal::Revoked), fresh(worker, inputs))
             }
-            Found::Unreadable | Found::Failed => match rules.map_or(OnError::TrustCookie, |rules| rules.on_error) {
-                OnError::TrustCookie => {
-                    if found == Found::Unreadable {
-                        fill(session, worker, inputs);
+            LookupOutcome::Unreadable | LookupOutcome::Failed => {
+                match rules.map_or(OnError::TrustCookie, |rules| rules.on_error) {
+                    OnError::TrustCookie => {
+                        if found == LookupOutcome::Unreadable {
+                            fill(session, worker, inputs);
+                        }
+                        (Basis::Cookie, trusted(opened))
                     }
-                    (Basis::Cookie, trusted(opened))
+                    OnError::Rebalance => (Basis::Unconfirmed, Standing::Unconfirmed(opened)),
+                    OnError::Fail => {
+                        let store = worker.store.as_ref();
+                        let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
+                        let came = Basis::Unconfirmed.into();
+                        let (exchange, edits) = self.exchange(began, received, came, Standing::Unknown, worker, inputs);
+                        return Request::Refuse(wait.unwrap_or(1), exchange, edits);
+                    }
                 }
-                OnError::Rebalance => (Basis::Unconfirmed, Standing::Unconfirmed(opened)),
-                OnError::Fail => {
-                    let store = worker.store.as_ref();
-                    let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
-                    let came = Basis::Unconfirmed.into();
-                    let (exchange, edits) = self.exchange(began, received, came, Standing::Unknown, worker, inputs);
-                    return Request::Refuse(wait.unwrap_or(1), exchange, edits);
-                }
-            },
+            }
         };
         Request::proceed(self.exchange(began, received, basis.into(), standing, worker, inputs))
     }
@@ -243,7 +249,7 @@ impl Affinity {
         &self,
         began: Sequence,
         received: &Received<'_>,
-        Came { basis, presented }: Came,
+        Presentation { basis, presented }: Presentation,
         standing: Standing,
         worker: &mut Worker,
         inputs: &dyn Inputs,
@@ -251,7 +257,7 @@ impl Affinity {
         worker.count(Counter::Request(basis));
         let asked = match &standing {
             Standing::Resumed(Resumed { opened, .. }) => self.ask(&opened.session, inputs),
-            Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::Elsewhere => Asked::default(),
+            Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::OutOfPath => Asked::default(),
         };
         let mut edits = Vec::new();
         if !self.config.cookie.forward {
@@ -267,7 +273,7 @@ impl Affinity {
             Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
                 self.check(&opened.session, now, inputs).is_ok()
             }
-            Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => true,
+            Standing::Fresh(_) | Standing::Unknown | Standing::OutOfPath => true,
         })
     }
 
@@ -401,7 +407,7 @@ impl Affinity {
             Standing::Fresh(id) => Some(id_value(*id)),
             // The application must not take it for a session that goes on.
             Standing::Unconfirmed(_) => None,
-            Standing::Unknown | Standing::Elsewhere => None,
+            Standing::Unknown | Standing::OutOfPath => None,
         };
         let host = asked.host.as_ref().map(|host| {
             let value = || self.override_value(host);

@@ -1,17 +1,18 @@
 //! The response's half: who served, what the application said, and what becomes of the session.
 
 use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing};
-use crate::cache_control;
+use crate::affinity::worker::{Freshness, Sequence, Worker};
+use crate::carrier::cache_control;
 use crate::clock::UnixTime;
 use crate::config::{self, Failover, Via};
-use crate::decision::{Basis, Decision, Displaced, Outcome};
-use crate::keyring::KeyAge;
-use crate::metrics::{Counter, Ending, Fault, Histogram};
-use crate::pin::{ClusterId, HostAddr, MAX_PINS, Pin, Pins};
+use crate::credential::keyring::KeyAge;
+use crate::credential::token::{self, Protection};
+use crate::ids::StreamId;
+use crate::observe::decision::{Basis, Decision, Displaced, Outcome};
+use crate::observe::metrics::{Counter, Ending, Fault, Histogram};
+use crate::session::pin::{ClusterId, HostAddr, MAX_PINS, Pin, Pins};
 use crate::session::{Session, SessionId};
-use crate::store_client::{StreamId, Written};
-use crate::token::{self, Protection};
-use crate::worker::{Freshness, Sequence, Worker};
+use crate::store::client::WriteOutcome;
 
 /// What a response does next.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ enum Action {
 }
 
 /// What the response says to the filter.
-struct Heard {
+struct Signals {
     /// The bridge named the host that served: another than was asked for, or none was asked for.
     bridge: bool,
     action: Option<Action>,
@@ -64,7 +65,7 @@ enum Change {
     /// A first cookie.
     Begin(Session),
     /// A newer copy of the session that the client has.
-    Update(Session, Telling),
+    Update(Session, StoreUpdate),
     /// A session that takes the place of another.
     Replace(Session, SessionId),
     End {
@@ -91,7 +92,7 @@ impl From<(Outcome, Change)> for Verdict {
 
 /// What the store is told of a newer copy.
 #[derive(Clone, Copy, Debug)]
-enum Telling {
+enum StoreUpdate {
     /// The copy.
     Write,
     /// That it lives on.
@@ -140,7 +141,13 @@ impl Affinity {
     }
 
     /// Goes on with a response of which a write came to something.
-    pub fn on_written(&self, held: Held, written: Written, worker: &mut Worker, inputs: &dyn Inputs) -> Response<'_> {
+    pub fn on_written(
+        &self,
+        held: Held,
+        written: WriteOutcome,
+        worker: &mut Worker,
+        inputs: &dyn Inputs,
+    ) -> Response<'_> {
         let Held { writes, began, decision, change } = held;
         if writes > 1 {
             let held = Held { writes: writes.saturating_sub(1), began, decision, change };
@@ -148,17 +155,17 @@ impl Affinity {
         }
         let mut edits = Vec::new();
         let (outcome, change) = match (change, written) {
-            (Change::Update(..), Written::Revoked) => (Outcome::Untouched, Change::Keep),
+            (Change::Update(..), WriteOutcome::Revoked) => (Outcome::Untouched, Change::Keep),
             (Change::Update(mut session, telling), written) => {
                 let mut outcome = decision.outcome;
-                if let Written::Adopted(record) = written {
+                if let WriteOutcome::Adopted(record) = written {
                     (session.generation, session.pins) = (record.generation, record.pins);
                     outcome = Outcome::Adopted;
                 }
                 let now = inputs.monotonic().unwrap_or_default();
                 match worker.freshness(&session.id, session.generation, began, now) {
                     Freshness::Stale => (Outcome::Untouched, Change::Keep),
-                    Freshness::Told | Freshness::Current => (outcome, Change::Update(session, telling)),
+                    Freshness::AlreadyIssued | Freshness::Current => (outcome, Change::Update(session, telling)),
                 }
             }
             (change @ (Change::Keep | Change::Begin(_) | Change::Replace(..) | Change::End { .. }), _) => {
@@ -179,8 +186,8 @@ impl Affinity {
             Change::Keep | Change::End { session: None, .. } => 0,
             Change::Begin(_) if rules.create == config::Create::OnReturn => 0,
             Change::Begin(session) => store.begin(session, waiter, now(), counts).into(),
-            Change::Update(session, Telling::Write) => store.put(session, waiter, now(), counts).into(),
-            Change::Update(session, Telling::Touch) => store.touch(session, waiter, now(), counts).into(),
+            Change::Update(session, StoreUpdate::Write) => store.put(session, waiter, now(), counts).into(),
+            Change::Update(session, StoreUpdate::Touch) => store.touch(session, waiter, now(), counts).into(),
             Change::Replace(session, old) => {
                 let put = u8::from(store.begin(session, waiter, now(), counts));
                 let old = Session { id: *old, ..session.clone() };
@@ -218,7 +225,7 @@ impl Affinity {
     }
 
     /// Reads what is meant for the filter, and takes it from the response.
-    fn listen<'a>(&'a self, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'a>>) -> Heard {
+    fn listen<'a>(&'a self, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'a>>) -> Signals {
         let [host_header, action_header, session_header] = self.internal_headers();
         let bridge = match self.config.upstream.via {
             Via::StatefulSession => inputs.response_header(host_header).is_some(),
@@ -239,20 +246,20 @@ impl Affinity {
         }
         let headers = if spoken { inputs.response_headers() } else { None };
         let action = headers.and_then(|headers| Action::read(headers.values(action_header), worker));
-        Heard { bridge, action }
+        Signals { bridge, action }
     }
 
     fn decide(
         &self,
         exchange: Exchange,
-        heard: &Heard,
+        heard: &Signals,
         now: UnixTime,
         worker: &mut Worker,
         inputs: &dyn Inputs,
     ) -> Verdict {
         match exchange.standing {
             Standing::Unknown => (Outcome::Failed, Change::Keep).into(),
-            Standing::Elsewhere => (Outcome::Untouched, Change::Keep).into(),
+            Standing::OutOfPath => (Outcome::Untouched, Change::Keep).into(),
             Standing::Fresh(id) => match origin(inputs) {
                 Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep).into(),
                 Origin::Upstream => self.create(id, heard, now, worker, inputs).into(),
@@ -271,9 +278,9 @@ impl Affinity {
                 let elsewhere = self.served_elsewhere(heard, &exchange.asked, inputs);
                 let renewal = self.config.session.renewal_due(session, now);
                 let due = match (opened.age, renewal, behind) {
-                    (KeyAge::Older(_), _, _) => Some((Outcome::Rekeyed, Telling::Write)),
-                    (KeyAge::Current, true, _) => Some((Outcome::Renewed, Telling::Touch)),
-                    (KeyAge::Current, false, Some(_)) => Some((Outcome::Adopted, Telling::Touch)),
+                    (KeyAge::Older(_), _, _) => Some((Outcome::Rekeyed, StoreUpdate::Write)),
+                    (KeyAge::Current, true, _) => Some((Outcome::Renewed, StoreUpdate::Touch)),
+                    (KeyAge::Current, false, Some(_)) => Some((Outcome::Adopted, StoreUpdate::Touch)),
                     (KeyAge::Current, false, None) => None,
                 };
                 if !elsewhere && due.is_none() && heard.action.is_none() {
@@ -294,7 +301,7 @@ impl Affinity {
                     Freshness::Stale if heard.action != Some(Action::Rotate) => {
                         return (Outcome::Untouched, Change::Keep).into();
                     }
-                    Freshness::Stale | Freshness::Told => None,
+                    Freshness::Stale | Freshness::AlreadyIssued => None,
                     Freshness::Current => due.filter(|_| !on_its_way),
                 };
                 let mut session = Session { renewed: now, ..session.clone() };
@@ -309,7 +316,7 @@ impl Affinity {
     fn create(
         &self,
         id: SessionId,
-        heard: &Heard,
+        heard: &Signals,
         now: UnixTime,
         worker: &mut Worker,
         inputs: &dyn Inputs,
@@ -333,7 +340,7 @@ impl Affinity {
     fn resume(
         &self,
         mut session: Session,
-        due: Option<(Outcome, Telling)>,
+        due: Option<(Outcome, StoreUpdate)>,
         elsewhere: bool,
         action: Option<Action>,
         worker: &mut Worker,
@@ -342,7 +349,7 @@ impl Affinity {
         if action == Some(Action::Release) {
             let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
             let (outcome, change) = match (released, due) {
-                (true, _) => (Outcome::Released, Change::Update(session, Telling::Write)),
+                (true, _) => (Outcome::Released, Change::Update(session, StoreUpdate::Write)),
                 (false, Some((due, telling))) => (due, Change::Update(session, telling)),
                 (false, None) => (Outcome::Resumed, Change::Keep),
             };
@@ -352,8 +359,8 @@ impl Affinity {
         let displaced = matches!(repin, Repin::Moved | Repin::Kept | Repin::Ignored);
         let (outcome, change) = match (action, repin, due) {
             (Some(Action::Rotate), ..) => rotate(session, worker, inputs),
-            (_, Repin::Moved, _) => (Outcome::Moved, Change::Update(session, Telling::Write)),
-            (_, Repin::Pinned, _) => (Outcome::Pinned, Change::Update(session, Telling::Write)),
+            (_, Repin::Moved, _) => (Outcome::Moved, Change::Update(session, StoreUpdate::Write)),
+            (_, Repin::Pinned, _) => (Outcome::Pinned, Change::Update(session, StoreUpdate::Write)),
             (_, _, Some((due, telling))) => (due, Change::Update(session, telling)),
             (_, Repin::Same, None) => (Outcome::Resumed, Change::Keep),
             (_, Repin::Kept, None) => (Outcome::Kept, Change::Keep),
@@ -362,7 +369,7 @@ impl Affinity {
         Verdict { outcome, change, displaced }
     }
 
-    fn served_elsewhere(&self, heard: &Heard, asked: &Asked, inputs: &dyn Inputs) -> bool {
+    fn served_elsewhere(&self, heard: &Signals, asked: &Asked, inputs: &dyn Inputs) -> bool {
         match self.config.upstream.via {
             Via::StatefulSession => heard.bridge,
             Via::OverrideHost => inputs.upstream_address().and_then(|text| HostAddr::parse(&text)) != asked.host,
@@ -411,9 +418,9 @@ impl Affinity {
         let Some(set_cookie) = set_cookie else { return false };
         match change {
             Change::Update(session, _) => {
-                worker.told(session.id, session.generation, inputs.monotonic().unwrap_or_default());
+                worker.cookie_issued(session.id, session.generation, inputs.monotonic().unwrap_or_default());
             }
-            Change::Replace(_, old) => worker.over(old, inputs.monotonic().unwrap_or_default()),
+            Change::Replace(_, old) => worker.cookie_cleared(old, inputs.monotonic().unwrap_or_default()),
             // Nothing older of a new session is about; a logout was noted when it was decided.
             Change::Keep | Change::Begin(_) | Change::End { .. } => {}
         }
@@ -472,13 +479,13 @@ fn end(exchange: &Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcom
     let session = match &exchange.standing {
         Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
             let session = &opened.session;
-            worker.over(session.id, inputs.monotonic().unwrap_or_default());
+            worker.cookie_cleared(session.id, inputs.monotonic().unwrap_or_default());
             if let Some(now) = inputs.now() {
                 worker.counts.measure(Histogram::Lifetime(Ending::Ended), now.seconds_since(session.created));
             }
             Some(session.clone())
         }
-        Standing::Fresh(_) | Standing::Unknown | Standing::Elsewhere => None,
+        Standing::Fresh(_) | Standing::Unknown | Standing::OutOfPath => None,
     };
     let may_have_one = exchange.presented || exchange.standing == Standing::Unknown;
     (Outcome::Ended, Change::End { session, clear: may_have_one && origin == Origin::Upstream })

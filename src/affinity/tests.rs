@@ -10,10 +10,10 @@ mod store;
 
 use super::*;
 use crate::config::Config;
-use crate::metrics::{Counts, Fault};
+use crate::credential::token::{self, Refusal};
+use crate::ids::StreamId;
+use crate::observe::metrics::{Counts, Fault};
 use crate::session::Session;
-use crate::store_client::StreamId;
-use crate::token::{self, Refusal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::cell::Cell;

@@ -2,7 +2,7 @@
 
 use super::fields::{Field, Object};
 use super::header_name::is_token_byte;
-use crate::cookie::{Attributes, SameSite, SetCookie};
+use crate::carrier::cookie::{Attributes, SameSite, SetCookie};
 
 /// The cookie, as the config wants it.
 #[derive(Clone, Debug)]

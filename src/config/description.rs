@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 /// What the reader tells of a field while it reads it.
 #[derive(Clone, Debug)]
@@ -12,11 +11,7 @@ pub enum Note {
     Text,
     Words(Vec<String>),
     Whole(RangeInclusive<u32>),
-    Duration {
-        shortest: Duration,
-        longest: Duration,
-        whole_seconds: bool,
-    },
+    Duration,
     Items(RangeInclusive<usize>),
     Members(Vec<String>),
     /// Not a kind of value: the field must be there.
@@ -29,7 +24,7 @@ pub enum Note {
 
 /// What is known of a field.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct FieldDescription {
     /// Its kind of value: never one of the three that are not.
     pub kind: Option<Note>,
     pub required: bool,
@@ -39,7 +34,7 @@ pub struct Known {
 
 /// What is known of every field, by its path, as in `keys[].id`.
 #[derive(Default)]
-pub struct Description(RefCell<BTreeMap<String, Known>>);
+pub struct Description(RefCell<BTreeMap<String, FieldDescription>>);
 
 impl Description {
     /// Takes a note. Of several kinds the first holds: the others are what it is made of, a duration of a text.
@@ -54,13 +49,13 @@ impl Description {
             | Note::Text
             | Note::Words(_)
             | Note::Whole(_)
-            | Note::Duration { .. }
+            | Note::Duration
             | Note::Items(_)
             | Note::Members(_) => known.kind = known.kind.take().or(Some(note)),
         }
     }
 
-    pub fn into_fields(self) -> BTreeMap<String, Known> {
+    pub fn into_fields(self) -> BTreeMap<String, FieldDescription> {
         self.0.into_inner()
     }
 }

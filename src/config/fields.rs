@@ -1,18 +1,18 @@
 //! Reads JSON objects field by field and collects what is wrong, so that one report names every error.
 
 use super::Environment;
-#[cfg(feature = "cli")]
+#[cfg(feature = "description")]
 use super::description::{Description, Note};
 use super::duration;
 use super::error::{ConfigError, ConfigErrors};
-use crate::json::Json;
 use crate::text;
+use crate::text::json::Json;
 use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What every field holds while the reader describes itself: true, so that nothing takes it for `null`.
-#[cfg(feature = "cli")]
+#[cfg(feature = "description")]
 const ANYTHING: &Json = &Json::Bool(true);
 
 /// Collects errors.
@@ -20,7 +20,7 @@ const ANYTHING: &Json = &Json::Bool(true);
 pub struct Report {
     errors: Cell<Vec<ConfigError>>,
     /// What is read describes itself here, instead of being read.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "description")]
     description: Option<Description>,
 }
 
@@ -43,7 +43,7 @@ impl Report {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "description")]
 impl Report {
     /// What `read` says of the fields that it reads.
     pub fn describe<T>(read: impl FnOnce(&Field<'_>) -> Option<T>) -> Description {
@@ -81,7 +81,7 @@ impl<'a> Field<'a> {
         None
     }
 
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "description")]
     fn note(&self, note: impl FnOnce() -> Note) -> bool {
         self.report.note(&self.path, note)
     }
@@ -91,14 +91,14 @@ impl<'a> Field<'a> {
     }
 
     pub fn bool(&self) -> Option<bool> {
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         self.note(|| Note::Boolean);
         let Json::Bool(value) = self.json else { return self.mismatch("true or false") };
         Some(*value)
     }
 
     pub fn string(&self, accepted: &str) -> Option<&'a str> {
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         self.note(|| Note::Text);
         let Json::String(value) = self.json else { return self.mismatch(accepted) };
         Some(value)
@@ -106,7 +106,7 @@ impl<'a> Field<'a> {
 
     /// One of a closed set of words.
     pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         self.note(|| Note::Words(words.iter().map(|(word, _)| (*word).into()).collect()));
         let accepted = text::joined(words.iter().map(|(word, _)| text::concat(&["\"", word, "\""])), ", ");
         let given = self.string(&format!("one of {accepted}"))?;
@@ -116,7 +116,7 @@ impl<'a> Field<'a> {
 
     /// A whole number.
     pub fn whole(&self, range: RangeInclusive<u32>) -> Option<u32> {
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         self.note(|| Note::Whole(range.clone()));
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
         let Json::Number(number) = *self.json else { return self.mismatch(&accepted) };
@@ -127,8 +127,8 @@ impl<'a> Field<'a> {
     }
 
     pub fn duration(&self, shortest: Duration, longest: Duration) -> Option<Duration> {
-        #[cfg(feature = "cli")]
-        self.note(|| Note::Duration { shortest, longest, whole_seconds: false });
+        #[cfg(feature = "description")]
+        self.note(|| Note::Duration);
         let Some(value) = duration::parse(self.string(duration::FORM)?) else {
             return self.error(format!("is not a duration; accepted is {}", duration::FORM));
         };
@@ -143,8 +143,6 @@ impl<'a> Field<'a> {
     pub fn seconds(&self, shortest: u32, longest: u32) -> Option<u32> {
         let bounds = [shortest, longest].map(|bound| Duration::from_secs(bound.into()));
         let [shortest, longest] = bounds;
-        #[cfg(feature = "cli")]
-        self.note(|| Note::Duration { shortest, longest, whole_seconds: true });
         let value = self.duration(shortest, longest)?;
         if value.subsec_nanos() != 0 {
             return self.error("is not a whole number of seconds; accepted are whole seconds");
@@ -155,7 +153,7 @@ impl<'a> Field<'a> {
     /// The items of an array, which has so many of what it is made of.
     pub fn items(&self, count: RangeInclusive<usize>, what: &str) -> Option<Vec<Field<'a>>> {
         let path = |at: usize| format!("{}[{at}]", self.path);
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         if self.note(|| Note::Items(count.clone())) {
             return Some(vec![Field { report: self.report, path: path(0), json: ANYTHING }]);
         }
@@ -174,7 +172,7 @@ impl<'a> Field<'a> {
 
     /// The members of an object, which may have those in `known` and no other.
     pub fn object(&self, known: &[&str]) -> Option<Object<'a>> {
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         if self.note(|| Note::Members(known.iter().map(|name| (*name).into()).collect())) {
             return Some(Object { report: self.report, path: self.path.clone(), members: &[] });
         }
@@ -196,7 +194,7 @@ impl<'a> Field<'a> {
         let source = self.object(&["env", inline])?;
         let name = |field: &Field<'a>| field.string("the name of an environment variable");
         let (variable, itself) = (source.get("env"), source.get(inline));
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         if self.note(|| Note::ExactlyOne) {
             let _ = (name(&variable?), itself?.string(what));
             return None;
@@ -250,7 +248,7 @@ impl<'a> Object<'a> {
     /// The member called `name`, if it was given.
     pub fn get(&self, name: &str) -> Option<Field<'a>> {
         let path = self.path_of(name);
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         if self.report.description.is_some() {
             return Some(Field { report: self.report, path, json: ANYTHING });
         }
@@ -260,7 +258,7 @@ impl<'a> Object<'a> {
 
     /// The member called `name`, which must be there.
     pub fn required(&self, name: &str, accepted: &str) -> Option<Field<'a>> {
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         self.report.note(&self.path_of(name), || Note::Required);
         let field = self.get(name);
         if field.is_none() {
@@ -285,7 +283,7 @@ impl<'a> Object<'a> {
         default: Option<T>,
         read: impl FnOnce(Field<'a>) -> Option<T>,
     ) -> Option<Option<T>> {
-        #[cfg(feature = "cli")]
+        #[cfg(feature = "description")]
         self.report.note(&self.path_of(name), || Note::Nullable);
         self.read(name, default, |field| if field.is_null() { Some(None) } else { read(field).map(Some) })
     }

@@ -2,8 +2,8 @@
 
 use super::Environment;
 use super::fields::Object;
-use crate::base64;
-use crate::keyring::{Key, KeyId, Keyring, MAX_KEYS, MAX_SECRET, MIN_SECRET, Secret};
+use crate::credential::keyring::{Key, KeyId, Keyring, MAX_KEYS, MAX_SECRET, MIN_SECRET, Secret};
+use crate::text::base64;
 
 /// Keys that kept every rule, not yet derived for a scope.
 pub(super) struct Keys(Vec<(KeyId, Secret)>);

@@ -2,14 +2,77 @@
 
 use super::Environment;
 use super::fields::{Field, Object};
-use crate::store::{Gateway, ProtocolName, Token};
+use crate::text as bytes;
+use std::fmt;
 use std::time::Duration;
+use store_contract::{DEFAULT_NAMESPACE, MAX_NAMESPACE, is_of_namespace};
+
+/// Where the store is, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Envoy's name of the cluster.
+    pub cluster: String,
+    /// The `:authority` of requests.
+    pub authority: String,
+    /// What authenticates the plugin.
+    pub token: Option<AccessToken>,
+    /// The beginning of every key.
+    pub namespace: String,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// How a store is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Mooring's own: `mooring-store`, or any server of the contract.
+    Rest,
+    /// Webdis, 0.1.20 or later, in front of one Redis or Valkey.
+    Webdis,
+    /// Upstash's REST interface.
+    Upstash,
+}
+
+/// What authenticates the plugin to the store. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(String);
+
+impl AccessToken {
+    /// Takes 1 to 1024 visible ASCII characters.
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let fits = (1..=1024).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
+        std::str::from_utf8(text).ok().filter(|_| fits).map(|text| Self(text.into()))
+    }
+
+    /// Whether webdis can check it: it knows HTTP Basic (RFC 7617), and breaks what it compares with after 72 characters of base64.
+    pub fn is_basic(&self) -> bool {
+        self.0.contains(':') && self.0.len() <= 53
+    }
+
+    /// The value of an `authorization` header (RFC 7617).
+    pub(crate) fn basic(&self) -> String {
+        bytes::concat(&["Basic ", &bytes::base64::standard(self.0.as_bytes())])
+    }
+
+    /// The value of an `authorization` header (RFC 6750).
+    pub(crate) fn bearer(&self) -> String {
+        bytes::concat(&["Bearer ", &self.0])
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken(…)")
+    }
+}
 
 /// The session store, and what depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Where the store is and how it is spoken to.
-    pub gateway: Gateway,
+    pub endpoint: Endpoint,
     /// When a session is first written.
     pub create: Create,
     /// What becomes of a session that the store does not know.
@@ -63,18 +126,14 @@ const MEMBERS: [&str; 10] =
 
 pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<Store> {
     let store = field.object(&MEMBERS)?;
-    let protocol = store.read("protocol", ProtocolName::Rest, |field| {
-        field.word(&[
-            ("rest", ProtocolName::Rest),
-            ("webdis", ProtocolName::Webdis),
-            ("upstash", ProtocolName::Upstash),
-        ])
+    let protocol = store.read("protocol", Protocol::Rest, |field| {
+        field.word(&[("rest", Protocol::Rest), ("webdis", Protocol::Webdis), ("upstash", Protocol::Upstash)])
     });
     let cluster = read_cluster(&store);
     let authority = store.read("authority", "session-store".into(), |field| text(&field, "host name", 253, |_| true));
     let token = store.read_nullable("token", None, |field| read_token(&field, environment));
-    let namespace = store.read("namespace", "mooring".into(), |field| {
-        text(&field, "namespace (A-Z a-z 0-9 _ . -)", 64, |b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    let namespace = store.read("namespace", DEFAULT_NAMESPACE.into(), |field| {
+        text(&field, "namespace (A-Z a-z 0-9 _ . -)", MAX_NAMESPACE, is_of_namespace)
     });
     let timeout = store.read("timeout", Duration::from_millis(100), |field| {
         field.duration(Duration::from_millis(1), Duration::from_secs(10))
@@ -94,7 +153,7 @@ pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<St
     });
     let write =
         store.read("write", Write::Async, |field| field.word(&[("async", Write::Async), ("sync", Write::Sync)]));
-    if let (Some(ProtocolName::Webdis), Some(Some(token)), Some(field)) = (protocol, &token, store.get("token"))
+    if let (Some(Protocol::Webdis), Some(Some(token)), Some(field)) = (protocol, &token, store.get("token"))
         && !token.is_basic()
     {
         field.error::<()>(
@@ -110,7 +169,7 @@ pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<St
              or new_session with \"create\": \"at_once\" and \"write\": \"sync\"",
         );
     }
-    let gateway = Gateway {
+    let endpoint = Endpoint {
         protocol: protocol?,
         cluster: cluster?,
         authority: authority?,
@@ -118,7 +177,7 @@ pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<St
         namespace: namespace?,
         timeout: timeout?,
     };
-    Some(Store { gateway, create: create?, on_missing: on_missing?, on_error: on_error?, write: write? })
+    Some(Store { endpoint, create: create?, on_missing: on_missing?, on_error: on_error?, write: write? })
 }
 
 fn read_cluster(store: &Object<'_>) -> Option<String> {
@@ -135,8 +194,8 @@ fn text(field: &Field<'_>, what: &str, longest: usize, fits: impl Fn(u8) -> bool
 }
 
 /// White space around it is not part of it: mounted files end with a line break.
-fn read_token(field: &Field<'_>, environment: Environment<'_>) -> Option<Token> {
+fn read_token(field: &Field<'_>, environment: Environment<'_>) -> Option<AccessToken> {
     let (field, value) = field.source("text", "the token", environment)?;
-    Token::new(value.trim_ascii())
+    AccessToken::new(value.trim_ascii())
         .or_else(|| field.error("is not a token; accepted are 1 to 1024 visible ASCII characters"))
 }

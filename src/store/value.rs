@@ -1,13 +1,13 @@
 //! What stands in the store: `v1.<key id>.<body>.<tag>`, signed over the store key too, so that a value under another key, or of
 //! somebody else's making, is refused.
 
-use super::StoreKey;
-use crate::base64;
-use crate::keyring::{Key, KeyAge, Keyring};
-use crate::pin::Pins;
+use super::protocol::StoreKey;
+use crate::credential::keyring::{Key, KeyAge, Keyring};
+use crate::credential::token::payload;
 use crate::session::Session;
+use crate::session::pin::Pins;
 use crate::text;
-use crate::token::payload;
+use crate::text::base64;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
@@ -88,10 +88,10 @@ pub(super) fn tag(value: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::clock::UnixTime;
-    use crate::keyring::{Key, KeyId, Secret};
-    use crate::pin::{ClusterId, HostAddr, MAX_PINS, Pin};
+    use crate::credential::keyring::{Key, KeyId, Secret};
     use crate::session::SessionId;
-    use crate::store::MAX_ANSWER;
+    use crate::session::pin::{ClusterId, HostAddr, MAX_PINS, Pin};
+    use crate::store::protocol::MAX_ANSWER;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,9 +1,9 @@
 //! What Chromium makes of the cookie, on one site.
 
 use crate::browser::Browser;
-use crate::servers::eventually;
-use crate::shared::world::{HostState, World as _};
 use crate::stage::{APP, Stage};
+use mooring_test_kit::servers::eventually;
+use mooring_test_kit::world::{HostState, World as _};
 use serde_json::{Value, json};
 use thirtyfour::{Cookie, SameSite};
 
@@ -59,7 +59,7 @@ fn a_browser_keeps_a_persistent_cookie_for_its_idle_timeout_and_within_its_path(
     let browser = Browser::start(&stage.certificates);
     browser.open(&stage.url(APP, "/shop/cart"));
     let kept = browser.cookie("m").expect("the affinity cookie");
-    let now = i64::try_from(crate::shared::tokens::now()).expect("a time");
+    let now = i64::try_from(mooring_test_kit::tokens::now()).expect("a time");
     let left = kept.expiry.expect("a time") - now;
     assert!((7_100..=7_200).contains(&left), "{left} s of two hours");
     assert_eq!((kept.path.as_deref(), kept.same_site), (Some("/shop"), Some(SameSite::Strict)));

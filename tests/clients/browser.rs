@@ -1,8 +1,8 @@
 //! Chromium, without a window, driven by WebDriver.
 
-use crate::servers::chromedriver::Chromedriver;
-use crate::servers::{certs::Certificates, tool};
 use base64::Engine as _;
+use mooring_test_kit::servers::chromedriver::Chromedriver;
+use mooring_test_kit::servers::{certs::Certificates, tool};
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -10,16 +10,3 @@ mod programs;
 mod rpc;
 mod sites;
 mod stage;
-
-#[allow(dead_code)]
-#[path = "../envoy/rig.rs"]
-mod rig;
-#[allow(dead_code)]
-#[path = "../servers/mod.rs"]
-mod servers;
-#[allow(dead_code, unused_macros)]
-#[path = "../shared/mod.rs"]
-mod shared;
-#[allow(dead_code)]
-#[path = "../envoy/upstream.rs"]
-mod upstream;

@@ -1,12 +1,12 @@
 //! The page of `make run`, in a browser. `MOORING_PICTURE=docs/demo.png make clients-test` takes a picture of it.
 
 use crate::browser::Browser;
-use crate::rig::{Bootstrap, EnvoyWorld};
-use crate::servers::certs::Certificates;
-use crate::servers::demo_host::DemoHost;
-use crate::servers::{eventually, free_port, node_packages, root};
-use crate::shared::world::Bridge;
 use crate::stage::{APP, setup};
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld};
+use mooring_test_kit::servers::certs::Certificates;
+use mooring_test_kit::servers::demo_host::DemoHost;
+use mooring_test_kit::servers::{eventually, free_port, node_packages, root};
+use mooring_test_kit::world::Bridge;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

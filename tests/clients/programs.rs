@@ -1,7 +1,7 @@
 //! curl, and the programs in `examples/clients`: each keeps its session with the jar of cookies that its language has.
 
-use crate::servers::{node_packages, root, tool};
 use crate::stage::Stage;
+use mooring_test_kit::servers::{node_packages, root, tool};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;

@@ -1,11 +1,11 @@
 //! gRPC: the cookie goes as metadata, and a new one comes back with the first metadata of the answer, or with the status.
 
 use crate::programs::Program;
-use crate::rig::{Bootstrap, EnvoyWorld};
-use crate::servers::certs::Certificates;
-use crate::servers::who::Who;
-use crate::shared::world::Bridge;
 use crate::stage::{Stage, encrypt, setup};
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld};
+use mooring_test_kit::servers::certs::Certificates;
+use mooring_test_kit::servers::who::Who;
+use mooring_test_kit::world::Bridge;
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};

@@ -1,8 +1,8 @@
 //! Envoy as browsers need it: with TLS, under several names, over HTTP/1.1 and HTTP/2; and the cookie as it is by default.
 
-use crate::rig::{Bootstrap, EnvoyWorld};
-use crate::servers::certs::Certificates;
-use crate::shared::world::{Setup, World as _};
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld};
+use mooring_test_kit::servers::certs::Certificates;
+use mooring_test_kit::world::{Setup, World as _};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ impl Stage {
 
     /// Waits until that many responses are counted. Returns how many had which outcome.
     fn outcomes(&self, responses: u64) -> BTreeMap<String, u64> {
-        crate::rig::eventually("the plugin's counts", || {
+        mooring_test_kit::rig::eventually("the plugin's counts", || {
             let stats = self.world.envoy.admin("/stats?filter=mooring_sessions.outcome")?;
             let seen: BTreeMap<String, u64> =
                 stats.lines().filter_map(outcome).filter(|(_, count)| *count > 0).collect();

@@ -6,7 +6,7 @@
 
 use crate::objects::{Objects, merge, sorted};
 use crate::promises::{Rendered, SECRETS, Stage, file_log, found_in};
-use crate::rig::plugin_path;
+use mooring_test_kit::rig::plugin_path;
 use serde_json::{Value, json};
 use serde_json_path::JsonPath;
 

@@ -1,9 +1,9 @@
 //! The image that `scripts/image` makes is what fetches it takes: Istio's agent and Envoy Gateway read an image's last layer,
 //! which must be of the type below and hold a file `plugin.wasm` (pkg/wasm/imagefetcher.go of Istio).
 
-use crate::rig::plugin_path;
-use crate::servers::root;
 use flate2::read::GzDecoder;
+use mooring_test_kit::rig::plugin_path;
+use mooring_test_kit::servers::root;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::io::Read as _;

@@ -8,7 +8,7 @@
 
 use crate::objects::{Objects, file, merge, sorted};
 use crate::promises::{Rendered, SECRETS, Stage, file_log, found_in};
-use crate::rig::plugin_path;
+use mooring_test_kit::rig::plugin_path;
 use serde_json::{Value, json};
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
@@ -406,7 +406,8 @@ fn a_traffic_extension_is_the_same_plugin() {
 #[test]
 fn a_store_outside_of_the_mesh_has_the_cluster_that_is_said() {
     let text =
-        std::fs::read_to_string(crate::servers::root().join("deploy/istio/common/store-outside.yaml")).expect("text");
+        std::fs::read_to_string(mooring_test_kit::servers::root().join("deploy/istio/common/store-outside.yaml"))
+            .expect("text");
     let [entry, rule] = &file("istio/common/store-outside.yaml")[..] else { panic!("two objects") };
     let name = cluster_name(entry["spec"]["hosts"][0].as_str().expect("a host"), &entry["spec"]["ports"][0]["number"]);
     assert!(text.contains(&format!("cluster: {name}\n")), "{name}");

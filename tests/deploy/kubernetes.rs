@@ -2,8 +2,8 @@
 //! which the proxies' configurations use.
 
 use crate::objects::Objects;
-use crate::servers::redis::Redis;
-use crate::servers::store::Store;
+use mooring_test_kit::servers::redis::Redis;
+use mooring_test_kit::servers::store::Store;
 use reqwest::blocking::{Client, Response};
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ fn prometheus_reaches_the_metrics_and_no_session_and_proxies_the_other_way_round
     let policy = objects.one("NetworkPolicy", Some("mooring-store"));
     assert_eq!(let_in(policy, 8481), ["mooring/store-metrics"]);
     assert_eq!(let_in(policy, 8480), ["mooring/store-client"]);
-    let file = |path| std::fs::read_to_string(crate::servers::root().join(path)).expect("a file");
+    let file = |path| std::fs::read_to_string(mooring_test_kit::servers::root().join(path)).expect("a file");
     let script = file("scripts/stack.sh");
     let address =
         script.lines().find_map(|line| line.strip_prefix("store_metrics=http://")).expect("the port of `make run`");
@@ -105,7 +105,7 @@ fn the_store_runs_as_its_deployment_has_it() {
     assert_eq!(get(&store.url("/metrics"), None).status(), 404, "not where every proxy reaches it");
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let path = container(deployment)[probe]["httpGet"]["path"].as_str().expect("a path");
-        crate::rig::eventually(path, || (get(&store.url(path), None).status() == 200).then_some(()));
+        mooring_test_kit::rig::eventually(path, || (get(&store.url(path), None).status() == 200).then_some(()));
     }
     let session = store.url("/v1/sessions/mooring:yfeHTZUbokm3zjVDftAsfRe-PeN3-3xAUHALh3rPAss");
     assert_eq!(get(&session, None).status(), 401);

@@ -86,7 +86,7 @@ fn bootstraps() -> [Value; 3] {
 
 #[test]
 fn stat_tags_and_relabelling_lead_to_the_same_labels() {
-    let tags = crate::rig::shipped("envoy.yaml")["stats_config"]["stats_tags"].clone();
+    let tags = mooring_test_kit::rig::shipped("envoy.yaml")["stats_config"]["stats_tags"].clone();
     bootstraps().iter().for_each(|bootstrap| assert_eq!(*bootstrap, tags));
     for stat in STATS {
         let (name, labels) = tagged(stat, &tags);

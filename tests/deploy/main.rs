@@ -11,15 +11,3 @@ mod kubernetes;
 mod labels;
 mod objects;
 mod promises;
-#[allow(dead_code)]
-#[path = "../envoy/rig.rs"]
-mod rig;
-#[allow(dead_code)]
-#[path = "../servers/mod.rs"]
-mod servers;
-#[allow(dead_code)]
-#[path = "../shared/mod.rs"]
-mod shared;
-#[allow(dead_code)]
-#[path = "../envoy/upstream.rs"]
-mod upstream;

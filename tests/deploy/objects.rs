@@ -1,6 +1,6 @@
 //! The objects under `deploy/`, as `kubectl` puts them together, and their models.
 
-use crate::servers::{root, tool};
+use mooring_test_kit::servers::{root, tool};
 use serde::Deserialize as _;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
 //! What every deployment must keep: two Envoys with the same configuration, hosts behind them, and a session store that they
 //! share.
 
-use crate::rig::{Bootstrap, EnvoyWorld, Launch, eventually, start_hosts, with_hosts};
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::world::{HostState, NEW_SECRET, Request, World};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld, Launch, eventually, start_hosts, with_hosts};
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::world::{HostState, NEW_SECRET, Request, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tempfile::TempDir;
@@ -53,7 +53,7 @@ pub fn found_in(variables: &Value, secrets: &[(&str, &str)]) -> Vec<(String, Str
 
 /// An access log of this format, which is that of `envoy/`. Its file comes later.
 pub fn file_log(format: &Value) -> Value {
-    let mut shipped = Bootstrap(crate::rig::shipped("envoy.yaml"));
+    let mut shipped = Bootstrap(mooring_test_kit::rig::shipped("envoy.yaml"));
     let shipped = &shipped.http()["access_log"][0]["typed_config"]["log_format"]["text_format_source"]["inline_string"];
     assert_eq!(format, shipped);
     json!({"name": "envoy.access_loggers.file", "typed_config": {

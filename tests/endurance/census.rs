@@ -1,8 +1,8 @@
 //! What the plugins of a fleet counted.
 
-use crate::fleet::Fleet;
-use crate::rig::{EnvoyWorld, eventually};
 use crate::rotation::now;
+use mooring_test_kit::fleet::Fleet;
+use mooring_test_kit::rig::{EnvoyWorld, eventually};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

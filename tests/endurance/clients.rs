@@ -1,10 +1,10 @@
 //! A client as browsers are: a cookie jar, and a kept-alive connection to each proxy that it has met.
 
-use crate::shared::browser::Browser;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use mooring_test_kit::browser::Browser;
 use std::time::Duration;
 use tokio::net::TcpStream;
 

@@ -1,8 +1,8 @@
 //! Many clients at once, each with a session of its own, at a steady rate; and newcomers between them.
 
 use crate::clients::{Answer, Client, Failure};
-use crate::rig::eventually;
 use crate::rotation::{Rotation, now};
+use mooring_test_kit::rig::eventually;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};

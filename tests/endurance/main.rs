@@ -6,31 +6,7 @@
 mod census;
 mod chaos;
 mod clients;
-#[allow(dead_code)]
-#[path = "../envoy/store/fleet.rs"]
-mod fleet;
 mod load;
-#[allow(dead_code)]
-#[path = "../envoy/store/meddler.rs"]
-mod meddler;
-#[allow(dead_code)]
-#[path = "../envoy/memory.rs"]
-mod memory;
-#[allow(dead_code)]
-#[path = "../envoy/rig.rs"]
-mod rig;
 mod rotation;
-#[allow(dead_code)]
-#[path = "../servers/mod.rs"]
-mod servers;
-#[allow(dead_code, unused_macros)]
-#[path = "../shared/mod.rs"]
-mod shared;
-#[allow(dead_code)]
-#[path = "../../examples/fleet/simulation.rs"]
-mod simulation;
 mod sizing;
 mod soak;
-#[allow(dead_code)]
-#[path = "../envoy/upstream.rs"]
-mod upstream;

@@ -3,12 +3,12 @@
 
 use crate::census::Census;
 use crate::clients::Client;
-use crate::fleet::{Fleet, requests};
 use crate::rotation::now;
-use crate::servers::store::Store;
-use crate::simulation::{self, Plan, Rules, Spread, Traffic};
+use fleet::simulation::{self, Plan, Rules, Spread, Traffic};
 use mooring::config::Create;
 use mooring::session::Timeouts;
+use mooring_test_kit::fleet::{Fleet, requests};
+use mooring_test_kit::servers::store::Store;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

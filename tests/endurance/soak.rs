@@ -8,13 +8,13 @@ mod processes;
 mod report;
 mod tally;
 
-use crate::fleet::{Fleet, Plan, configuration};
-use crate::rig::Launch;
 use crate::rotation::{Rotation, now};
-use crate::servers::redis::Redis;
-use crate::servers::store::Store;
-use crate::shared::world::{HostState, World as _};
 use life::{Life, Site};
+use mooring_test_kit::fleet::{Fleet, Plan, configuration};
+use mooring_test_kit::rig::Launch;
+use mooring_test_kit::servers::redis::Redis;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::world::{HostState, World as _};
 use report::Report;
 use serde_json::json;
 use std::sync::{Arc, RwLock};

@@ -1,8 +1,8 @@
 //! What Envoy does with configs: good ones, refused ones, one without the filter, and hosts with other addresses.
 
-use crate::rig::{Bootstrap, EnvoyWorld};
-use crate::shared::browser::Browser;
-use crate::shared::world::{Bridge, NEW_SECRET, Request, Setup, World, plugin};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld};
+use mooring_test_kit::world::{Bridge, NEW_SECRET, Request, Setup, World, plugin};
 use serde_json::{Value, json};
 
 #[test]
@@ -34,7 +34,7 @@ fn a_refused_config_keeps_the_old_one_in_force_and_says_what_is_wrong() {
 fn at_start_envoy_refuses_a_plugin_whose_config_is_refused() {
     let mut bootstrap = Bootstrap::new(Bridge::StatefulSession, &["127.0.0.1:1"], &["127.0.0.1:1"]);
     bootstrap.set_plugin(&json!({"keys": []}));
-    let said = crate::rig::start_in_vain(&bootstrap.0);
+    let said = mooring_test_kit::rig::start_in_vain(&bootstrap.0);
     assert!(said.contains("keys: has 0 keys; accepted is an array of 1 to 16 keys"), "{said}");
 }
 
@@ -43,7 +43,7 @@ fn a_struct_is_told_apart_from_json() {
     let mut bootstrap = Bootstrap::new(Bridge::StatefulSession, &["127.0.0.1:1"], &["127.0.0.1:1"]);
     bootstrap.wasm()["configuration"] =
         json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": plugin(json!({}))});
-    let said = crate::rig::start_in_vain(&bootstrap.0);
+    let said = mooring_test_kit::rig::start_in_vain(&bootstrap.0);
     assert!(said.contains("google.protobuf.StringValue"), "the error names the way out: {said}");
 }
 
@@ -129,7 +129,7 @@ fn a_host_with_an_ipv6_address_is_kept() {
     for _ in 0..20 {
         assert_eq!(browser.get(&mut world, "/").host(), home);
     }
-    let pins = browser.cookie().map(crate::shared::tokens::session).expect("a session").pins;
+    let pins = browser.cookie().map(mooring_test_kit::tokens::session).expect("a session").pins;
     assert!(pins.iter().all(|pin| pin.host.to_text().starts_with("[::1]:")));
 }
 
@@ -176,7 +176,7 @@ fn prometheus_shows_the_outcomes_as_labels() {
 #[test]
 fn every_shipped_config_names_secrets_by_environment() {
     for file in ["envoy.yaml", "strict.yaml", "override-host.yaml", "store.yaml"] {
-        let shipped = crate::rig::shipped(file);
+        let shipped = mooring_test_kit::rig::shipped(file);
         let mut bootstrap = Bootstrap(shipped);
         let configuration = bootstrap.wasm()["configuration"]["value"].as_str().expect("a string").to_owned();
         let plugin: Value = serde_json::from_str(&configuration).expect("JSON");

@@ -4,19 +4,10 @@
 
 mod configs;
 mod hostile;
-mod memory;
 mod metrics;
 mod protocols;
-#[allow(dead_code)]
-mod rig;
 mod security;
-#[allow(dead_code)]
-#[path = "../servers/mod.rs"]
-mod servers;
-#[path = "../shared/mod.rs"]
-mod shared;
 mod store;
 mod traffic;
-mod upstream;
 
-all_scenarios!(rig::EnvoyWorld);
+mooring_test_kit::all_scenarios!(mooring_test_kit::rig::EnvoyWorld);

@@ -1,11 +1,11 @@
 //! What the plugin reports, as Envoy shows it: metrics with their labels for Prometheus, and the access log of the shipped configs.
 
-use crate::rig::{EnvoyWorld, Launch, eventually};
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::tokens;
-use crate::shared::world::{HostState, Setup, World, plugin};
-use crate::store::fleet::{Fleet, Plan, unchecked};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, unchecked};
+use mooring_test_kit::rig::{EnvoyWorld, Launch, eventually};
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::tokens;
+use mooring_test_kit::world::{HostState, Setup, World, plugin};
 use serde_json::json;
 
 /// A metric as Prometheus gets it. `None`: it does not.

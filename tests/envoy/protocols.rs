@@ -1,8 +1,8 @@
 //! HTTP/2, WebSocket, streams, trailers, internal redirects: what passes through the filter and keeps its session.
 
-use crate::rig::{Bootstrap, EnvoyWorld, eventually};
-use crate::shared::browser::Browser;
-use crate::shared::world::{Request, Setup, World};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld, eventually};
+use mooring_test_kit::world::{Request, Setup, World};
 use reqwest::blocking::Client;
 use serde_json::json;
 use std::io::{Read, Write};
@@ -142,7 +142,7 @@ fn an_internal_redirect_keeps_the_session_of_the_first_pass() {
     });
     let mut browser = Browser::default();
     let home = browser.get(&mut world, "/").host().to_owned();
-    let id = browser.cookie().map(crate::shared::tokens::session).expect("a session").id.to_text();
+    let id = browser.cookie().map(mooring_test_kit::tokens::session).expect("a session").id.to_text();
     let path = format!("/redirected?redirect={}", world.url("/final"));
     for _ in 0..10 {
         let resumed = browser.get(&mut world, &path);
@@ -156,7 +156,7 @@ fn an_internal_redirect_keeps_the_session_of_the_first_pass() {
     assert_eq!(browser.cookie(), None, "the client's cookie goes, though the second pass did not see it");
     let mut fresh = Browser::default();
     let created = fresh.get(&mut world, &path);
-    let id = fresh.cookie().map(crate::shared::tokens::session).expect("a session").id.to_text();
+    let id = fresh.cookie().map(mooring_test_kit::tokens::session).expect("a session").id.to_text();
     assert_eq!((created.decision(), created.upstream_header("x-mooring-session")), ("created".into(), vec![id]));
     assert_eq!(fresh.get(&mut world, "/").host(), created.host());
 }

@@ -1,14 +1,14 @@
 //! What attacks meet, where only the real proxy can show it: docs/security.md names these tests.
 
-use crate::rig::{EnvoyWorld, eventually};
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::tokens::{keyring, now, sign, timed};
-use crate::shared::world::{Bridge, Request, Setup, World, plugin};
-use crate::store::fleet::{Fleet, Plan, over_unchecked_http1};
-use crate::store::meddler::Meddler;
-use mooring::pin::{ClusterId, HostAddr, Pin};
+use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, over_unchecked_http1};
+use mooring_test_kit::meddler::Meddler;
+use mooring_test_kit::rig::{EnvoyWorld, eventually};
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::tokens::{keyring, now, sign, timed};
+use mooring_test_kit::world::{Bridge, Request, Setup, World, plugin};
 use serde_json::json;
 use std::net::{TcpListener, TcpStream};
 
@@ -72,7 +72,7 @@ fn nothing_that_a_client_or_an_upstream_sends_is_in_the_plugin_s_log_even_at_the
         let log = world.envoy.log();
         (log.matches("proxy_on_response_headers").count() >= 7).then_some(log)
     });
-    let session = crate::shared::tokens::session(&token);
+    let session = mooring_test_kit::tokens::session(&token);
     let host = session.pins.iter().next().expect("a pin").host.to_text();
     for secret in [marker, &token, &session.id.to_text(), &host] {
         assert!(!log.contains(secret), "{secret} is in the log");

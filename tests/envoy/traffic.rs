@@ -1,9 +1,9 @@
 //! What clients send that no library would: raw bytes, spoofed headers, many connections at once.
 
 use crate::protocols::raw;
-use crate::rig::EnvoyWorld;
-use crate::shared::browser::Browser;
-use crate::shared::world::{HostState, Request, Setup, World};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::rig::EnvoyWorld;
+use mooring_test_kit::world::{HostState, Request, Setup, World};
 use serde_json::json;
 
 fn default() -> EnvoyWorld {

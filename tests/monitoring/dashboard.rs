@@ -1,7 +1,7 @@
 //! The dashboard: what Grafana would ask of it, and that its panels stand where they can be seen. `dashboard.py` looks at its fields.
 
-use crate::servers::prometheus::Prometheus;
 use crate::stage::shipped;
+use mooring_test_kit::servers::prometheus::Prometheus;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! What the recording rules come to and which alerts fire, after things that really happened.
 
 use crate::dashboard;
-use crate::servers::prometheus::Prometheus;
-use crate::servers::root;
 use crate::stage::{ENDED, FORGED, SESSIONS, Stage, rotated_version, shipped};
+use mooring_test_kit::servers::prometheus::Prometheus;
+use mooring_test_kit::servers::root;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,13 +1,13 @@
 //! Two Envoys and a store as shipped, scraped as `prometheus.yaml` says, and the clients of an eventful minute.
 
-use crate::fleet::{Fleet, Plan, configuration, unchecked};
-use crate::rig::eventually;
-use crate::servers::prometheus::Prometheus;
-use crate::servers::root;
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::tokens::keys_reversed;
-use crate::shared::world::{HostState, Response, World};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, configuration, unchecked};
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::servers::prometheus::Prometheus;
+use mooring_test_kit::servers::root;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::tokens::keys_reversed;
+use mooring_test_kit::world::{HostState, Response, World};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

@@ -65,7 +65,7 @@ pub fn cpu_time(processes: &[u32]) -> Duration {
 
 /// What of these processes is in memory, in bytes.
 pub fn resident(processes: &[u32]) -> u64 {
-    processes.iter().map(|&process| crate::memory::resident(process)).sum()
+    processes.iter().map(|&process| mooring_test_kit::memory::resident(process)).sum()
 }
 
 /// Stops processes, so that their timers disturb no other's round.

@@ -1,14 +1,14 @@
 //! What clients send: the header lines of each, so that it gets to its host.
 
 use super::hosts::Hosts;
-use crate::shared::tokens;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
 use mooring::config::Config;
-use mooring::pin::{ClusterId, HostAddr, Pin};
+use mooring::credential::token::{self, Protection};
+use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
-use mooring::token::{self, Protection};
+use mooring_test_kit::tokens;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};

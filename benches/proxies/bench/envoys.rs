@@ -1,8 +1,8 @@
 //! The shipped Envoy config with other filters: whatever differs between contestants is theirs.
 
-use crate::rig::{Bootstrap, plugin_path, shipped};
-use crate::servers::root;
-use crate::shared::world::NEW_SECRET;
+use mooring_test_kit::rig::{Bootstrap, plugin_path, shipped};
+use mooring_test_kit::servers::root;
+use mooring_test_kit::world::NEW_SECRET;
 use serde_json::{Map, Value, json};
 
 /// The header in which clients name their host, where no plugin does it for them. (That of the plugin is taken from clients.)

@@ -1,7 +1,7 @@
 //! Programs that are no Envoys, and the upstream hosts: an nginx that says with which port it was reached.
 
 use super::accounting;
-use crate::servers::{eventually, free_port, tool};
+use mooring_test_kit::servers::{eventually, free_port, tool};
 use std::fs::File;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

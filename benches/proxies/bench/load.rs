@@ -1,6 +1,6 @@
 //! The load: wrk, one thread, connections that are kept alive.
 
-use crate::servers::{root, tool};
+use mooring_test_kit::servers::{root, tool};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};

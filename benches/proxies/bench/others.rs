@@ -1,7 +1,7 @@
 //! Proxies that are no Envoys, each with one worker, connections kept alive on both sides, and no log.
 
 use super::hosts::{Program, nginx};
-use crate::servers::tool;
+use mooring_test_kit::servers::tool;
 
 /// The cookie of NGINX's clients.
 pub const HASHED_COOKIE: &str = "sid";

@@ -7,8 +7,8 @@ use super::envoys::{self, HOST_HEADER};
 use super::hosts::Hosts;
 use super::rounds::Course;
 use super::{chart, others, report};
-use crate::rig::Bootstrap;
-use crate::servers::store::Store;
+use mooring_test_kit::rig::Bootstrap;
+use mooring_test_kit::servers::store::Store;
 use serde_json::{Value, json};
 
 /// Its place among the contestants is that of the floor.

@@ -1,8 +1,9 @@
 //! The store behind its protocols: the requests that the filter makes, read by the letter, and put to the store's model.
 
-use mooring::host::fake::{Line, Sent};
-use mooring::store::model::Model;
-use mooring::store::{Answer, Command, Gateway, ProtocolName, Reply, StoreKey, Version};
+use mooring::config::{Endpoint, Protocol};
+use mooring::store::protocol::model::Model;
+use mooring::store::protocol::{Answer, Command, Reply, StoreKey, Version};
+use mooring_test_kit::fake::{Line, Sent};
 use serde_json::{Value, json};
 
 /// A request to the store.
@@ -33,14 +34,14 @@ fn header<'a>(sent: &'a Sent, name: &str) -> Option<&'a str> {
 }
 
 /// Reads a request. It panics where the request is not one of the protocol.
-pub fn read(protocol: ProtocolName, sent: &Sent) -> Asked {
+pub fn read(protocol: Protocol, sent: &Sent) -> Asked {
     let read = match protocol {
-        ProtocolName::Rest => rest(sent),
-        ProtocolName::Webdis => String::from_utf8(sent.body.clone()).ok().and_then(|body| {
+        Protocol::Rest => rest(sent),
+        Protocol::Webdis => String::from_utf8(sent.body.clone()).ok().and_then(|body| {
             let words: Option<Vec<String>> = body.split('/').map(unescaped).collect();
             words.and_then(|words| redis(&words))
         }),
-        ProtocolName::Upstash => serde_json::from_slice(&sent.body).ok().and_then(|words: Vec<String>| redis(&words)),
+        Protocol::Upstash => serde_json::from_slice(&sent.body).ok().and_then(|words: Vec<String>| redis(&words)),
     };
     read.unwrap_or_else(|| panic!("no request of {protocol:?}: {sent:?}"))
 }
@@ -97,8 +98,8 @@ pub fn response(status: &str, etag: Option<&[u8]>, body: &[u8]) -> Response {
 }
 
 /// Does what is asked, and answers as the gateway would.
-pub fn serve(model: &mut Model, gateway: &Gateway, key: &StoreKey, wish: &Wish) -> Response {
-    let rest = gateway.protocol == ProtocolName::Rest;
+pub fn serve(model: &mut Model, gateway: &Endpoint, key: &StoreKey, wish: &Wish) -> Response {
+    let rest = gateway.protocol == Protocol::Rest;
     let command = match wish {
         Wish::Lookup => Command::Lookup,
         Wish::Create(value, ttl) => Command::Create { value: value.clone(), ttl: *ttl },
@@ -135,8 +136,8 @@ pub fn serve(model: &mut Model, gateway: &Gateway, key: &StoreKey, wish: &Wish) 
         }
     };
     let answer = match (gateway.protocol, name) {
-        (ProtocolName::Webdis, "SET") => json!({"SET": [true, "OK"]}),
-        (ProtocolName::Webdis, name) => json!({name: result}),
+        (Protocol::Webdis, "SET") => json!({"SET": [true, "OK"]}),
+        (Protocol::Webdis, name) => json!({name: result}),
         _ => json!({"result": result}),
     };
     response("200", None, answer.to_string().as_bytes())
@@ -144,8 +145,8 @@ pub fn serve(model: &mut Model, gateway: &Gateway, key: &StoreKey, wish: &Wish) 
 
 /// A version as the model has it: that of an answer with this `ETag`.
 fn version(etag: &str) -> Option<Version> {
-    let gateway = Gateway {
-        protocol: ProtocolName::Rest,
+    let gateway = Endpoint {
+        protocol: Protocol::Rest,
         cluster: String::new(),
         authority: String::new(),
         token: None,

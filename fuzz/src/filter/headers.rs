@@ -5,14 +5,14 @@ use super::{Run, Stage};
 use crate::cookie;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mooring::carrier::cookie::Without;
 use mooring::clock::UnixTime;
 use mooring::config::{Config, Via};
-use mooring::cookie::Without;
-use mooring::host::Map;
-use mooring::host::fake::{Call, Line};
-use mooring::keyring::KeyAge;
+use mooring::credential::keyring::KeyAge;
+use mooring::credential::token;
 use mooring::session::SessionId;
-use mooring::token;
+use mooring::shell::host::Map;
+use mooring_test_kit::fake::{Call, Line};
 
 /// Tokens know no later time. (The year is 36812.)
 const LAST: UnixTime = UnixTime(0xff_0000_0000);

@@ -2,15 +2,17 @@
 
 use super::gateway::{self, Asked, Wish};
 use super::{Pending, Run, Settled, Stage, Stream};
+use mooring::config::Protocol;
 use mooring::config::Write;
-use mooring::filter::{Action, Contexts};
-use mooring::host::fake::{Call, FakeHost, Sent};
-use mooring::host::{ContextId, Side};
-use mooring::keyring::KeyAge;
+use mooring::credential::keyring::KeyAge;
+use mooring::ids::ContextId;
+use mooring::ids::StreamId;
 use mooring::session::SessionId;
+use mooring::shell::contexts::{Action, Contexts};
+use mooring::shell::host::Side;
+use mooring::store::protocol::StoreKey;
 use mooring::store::value::{self, Stored};
-use mooring::store::{ProtocolName, StoreKey};
-use mooring::store_client::StreamId;
+use mooring_test_kit::fake::{Call, FakeHost, Sent};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -68,7 +70,7 @@ impl Run {
         let root = &mut self.roots[at];
         let config = root.config.clone().expect("a root that is configured");
         let store = config.store.as_ref().expect("a store");
-        let gateway = &store.gateway;
+        let gateway = &store.endpoint;
         assert_eq!((sent.cluster.as_str(), sent.timeout), (gateway.cluster.as_str(), gateway.timeout));
         let asked = gateway::read(gateway.protocol, &sent);
 
@@ -100,7 +102,7 @@ impl Run {
             }
             Wish::Touch(ttl) | Wish::Revoke(ttl) => assert!(*ttl >= MARGIN),
         }
-        if gateway.protocol != ProtocolName::Rest {
+        if gateway.protocol != Protocol::Rest {
             assert!(sent.headers.iter().any(|(name, value)| name == b":method" && value == b"POST"));
         }
         let now = if without_clock { Duration::ZERO } else { self.host.state().monotonic };
@@ -130,7 +132,7 @@ impl Run {
             return;
         }
         for call in self.calls.iter_mut().filter(|call| call.root == root && !call.given_up) {
-            call.given_up = state.monotonic.saturating_sub(call.at) > store.gateway.timeout + GRACE;
+            call.given_up = state.monotonic.saturating_sub(call.at) > store.endpoint.timeout + GRACE;
             if call.given_up {
                 self.settled.extend(call.settled());
             }

@@ -242,7 +242,8 @@ fn a_release_that_changes_nothing_does_not_hold_a_renewal_up() {
 fn a_second_pass_knows_of_an_older_key_and_whether_a_cookie_was_there() {
     let mut scene = Scene::resumed("");
     let keys = &mut scene.config().keyring;
-    *keys = crate::keyring::Keyring::new(keys.find(b"old").unwrap().0.clone(), vec![keys.signing().clone()]);
+    *keys =
+        crate::credential::keyring::Keyring::new(keys.find(b"old").unwrap().0.clone(), vec![keys.signing().clone()]);
     let (first, _) = scene.request();
     scene.proxy.carried = scene.affinity.carry(&first);
     scene.cookie = None;

@@ -1,9 +1,9 @@
 //! What a decision is called, in counters and in the access log.
 
 use super::*;
-use crate::decision::Displaced;
-use crate::keyring::KeyAge;
-use crate::metrics::{Ending, Histogram};
+use crate::credential::keyring::KeyAge;
+use crate::observe::decision::Displaced;
+use crate::observe::metrics::{Ending, Histogram};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,7 +1,7 @@
 //! What a request brings, and what is made of it.
 
 use super::*;
-use crate::token::Protection;
+use crate::credential::token::Protection;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,10 +1,11 @@
 //! Sessions that several proxies share through a store.
 
 use super::*;
-use crate::metrics::{CallResult, Operation};
-use crate::store::model::Model;
-use crate::store::{Answer, StoreKey};
-use crate::store_client::{CallId, News, Written};
+use crate::ids::CallId;
+use crate::observe::metrics::{CallResult, Operation};
+use crate::store::client::{CallOutcome, WriteOutcome};
+use crate::store::protocol::model::Model;
+use crate::store::protocol::{Answer, StoreKey};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -54,7 +55,7 @@ impl Proxies {
     }
 
     /// Makes the calls of a proxy and answers them. What `STREAM` is told.
-    fn talk(&mut self, at: usize) -> Vec<News> {
+    fn talk(&mut self, at: usize) -> Vec<CallOutcome> {
         let mut news = Vec::new();
         loop {
             let Scene { worker, proxy, .. } = &mut self.scenes[at];
@@ -82,7 +83,7 @@ impl Proxies {
         let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
         let mut step = affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy);
         if let Request::Wait(waiting) = step {
-            let Some(News::Found(found)) = self.talk(at).pop() else { panic!("no answer") };
+            let Some(CallOutcome::Lookup(found)) = self.talk(at).pop() else { panic!("no answer") };
             let scene = &mut self.scenes[at];
             step = affinity.on_found(*waiting, found, &mut scene.worker, Some(&request), &scene.proxy);
         }
@@ -108,7 +109,7 @@ impl Proxies {
                 let mut news = self.talk(at);
                 assert!(!news.is_empty(), "no answer");
                 loop {
-                    let News::Written(written) = news.remove(0) else { panic!("a lookup") };
+                    let CallOutcome::Write(written) = news.remove(0) else { panic!("a lookup") };
                     self.waited += 1;
                     let scene = &mut self.scenes[at];
                     match affinity.on_written(*held, written, &mut scene.worker, &scene.proxy) {
@@ -522,7 +523,8 @@ fn a_write_that_was_overtaken_by_a_logout_gives_no_cookie() {
         panic!("it does not wait")
     };
     scene.says_nothing();
-    let Response::Proceed(edits) = affinity.on_written(*held, Written::Settled, &mut scene.worker, &scene.proxy) else {
+    let Response::Proceed(edits) = affinity.on_written(*held, WriteOutcome::Settled, &mut scene.worker, &scene.proxy)
+    else {
         panic!("it waits on")
     };
     assert_eq!(added(&edits, "set-cookie"), None);
@@ -694,7 +696,7 @@ fn a_second_pass_knows_what_the_first_found_out() {
         else {
             panic!("no lookup")
         };
-        let Some(News::Found(found)) = proxies.talk(0).pop() else { panic!("no answer") };
+        let Some(CallOutcome::Lookup(found)) = proxies.talk(0).pop() else { panic!("no answer") };
         let scene = &mut proxies.scenes[0];
         let (first, _) = proceeds(affinity.on_found(*waiting, found, &mut scene.worker, Some(&request), &scene.proxy));
         scene.proxy.carried = affinity.carry(&first);

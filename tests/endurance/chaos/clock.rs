@@ -1,8 +1,8 @@
 //! The clock of the Envoys' machine is set.
 
 use super::stage::{Scene, Stage, Storage};
-use crate::rig::{Launch, eventually};
-use crate::shared::tokens;
+use mooring_test_kit::rig::{Launch, eventually};
+use mooring_test_kit::tokens;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ impl WallClock {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let library = folder.path().join("clock.so");
-        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/endurance/chaos/clock.c");
+        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chaos/clock.c");
         let built = Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(library).arg(source).status();
         assert!(built.expect("cc, which Rust links with").success());
         let offset = File::create(folder.path().join("offset")).expect("a file");

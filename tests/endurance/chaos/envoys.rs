@@ -2,9 +2,9 @@
 
 use super::stage::{Scene, Stage, Storage};
 use crate::load::ENVOY;
-use crate::rig::{EnvoyWorld, Launch, eventually};
-use crate::shared::tokens;
-use crate::shared::world::World as _;
+use mooring_test_kit::rig::{EnvoyWorld, Launch, eventually};
+use mooring_test_kit::tokens;
+use mooring_test_kit::world::World as _;
 use serde_json::{Value, json};
 
 /// How long a configuration or an Envoy that was replaced goes on, in seconds.
@@ -91,7 +91,7 @@ fn a_bad_configuration_is_refused() {
     let mut stage = Stage::set(Scene::new(11, "A configuration with a mistake is rolled out"), &storage.store.address);
     for at in 0..2 {
         let listeners = |plugin: Value| {
-            let mut bootstrap = crate::rig::Bootstrap(stage.fleet[at].bootstrap.0.clone());
+            let mut bootstrap = mooring_test_kit::rig::Bootstrap(stage.fleet[at].bootstrap.0.clone());
             bootstrap.set_plugin(&plugin);
             bootstrap.listener().take()
         };

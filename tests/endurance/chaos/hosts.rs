@@ -1,8 +1,8 @@
 //! Hosts that die, drain, fail their checks, are taken out of the cluster, or are ejected.
 
 use super::stage::{Scene, Stage, Storage, hosts_at, read_from, write_hosts};
-use crate::rig::eventually;
-use crate::shared::world::HostState;
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::world::HostState;
 use serde_json::json;
 
 const HOST: &str = "b";

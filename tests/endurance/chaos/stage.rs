@@ -1,14 +1,14 @@
 //! What every scenario has: two Envoys and a store as shipped, hosts, clients at work, and the account of it at the end.
 
 use crate::census::Census;
-use crate::fleet::{Fleet, Plan, configuration};
 use crate::load::{Entry, Load};
-use crate::rig::{Bootstrap, EnvoyWorld, Launch, shipped, with_hosts};
 use crate::rotation::{Rotation, now};
-use crate::servers::redis::Redis;
-use crate::servers::store::Store;
-use crate::servers::within;
-use crate::shared::world::HostState;
+use mooring_test_kit::fleet::{Fleet, Plan, configuration};
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld, Launch, shipped, with_hosts};
+use mooring_test_kit::servers::redis::Redis;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::servers::within;
+use mooring_test_kit::world::HostState;
 use serde_json::{Value, json};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! A store that dies, hangs, forgets, or is slow.
 
 use super::stage::{Account, Scene, Stage, Storage};
-use crate::fleet::over_http1;
-use crate::meddler::{Manner, Meddler};
+use mooring_test_kit::fleet::over_http1;
+use mooring_test_kit::meddler::{Manner, Meddler};
 use serde_json::json;
 
 /// With a short memory, so that the store is asked all the time.

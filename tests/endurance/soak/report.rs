@@ -4,12 +4,12 @@ use super::processes::processor_time;
 use super::tally::{Count, Tally};
 use super::{IDLE, TTL};
 use crate::census::Census;
-use crate::fleet::Fleet;
-use crate::memory::{Footprint, PAGE, resident};
-use crate::rig::{Envoy, EnvoyWorld};
-use crate::servers::redis::Redis;
-use crate::servers::root;
-use crate::servers::store::Store;
+use mooring_test_kit::fleet::Fleet;
+use mooring_test_kit::memory::{Footprint, PAGE, resident};
+use mooring_test_kit::rig::{Envoy, EnvoyWorld};
+use mooring_test_kit::servers::redis::Redis;
+use mooring_test_kit::servers::root;
+use mooring_test_kit::servers::store::Store;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

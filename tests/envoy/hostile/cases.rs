@@ -1,11 +1,11 @@
 //! Requests that nobody should send, each with what must become of it.
 
 use super::upstream::{NAMES, SPOOF, SPOOFED_HOST};
-use crate::shared::tokens;
 use fastrand::Rng;
-use mooring::pin::{ClusterId, HostAddr, Pin};
+use mooring::credential::token::{self, Protection, Refusal};
+use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
-use mooring::token::{self, Protection, Refusal};
+use mooring_test_kit::tokens;
 
 /// A request.
 pub struct Case {

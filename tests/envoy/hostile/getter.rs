@@ -1,9 +1,9 @@
 //! Why the plugin calls the proxy without the SDK: what one request does to a filter that is built on it.
 
 use crate::protocols::raw;
-use crate::rig::{Bootstrap, EnvoyWorld, eventually, start_hosts};
-use crate::servers::root;
-use crate::shared::world::{Bridge, plugin};
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld, eventually, start_hosts};
+use mooring_test_kit::servers::root;
+use mooring_test_kit::world::{Bridge, plugin};
 use serde_json::json;
 
 /// The filter in `tests/plugins/getter`, as `scripts/test envoy-test` builds it.

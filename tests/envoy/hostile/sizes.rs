@@ -1,11 +1,11 @@
 //! What is large or deep costs a bounded amount of memory, and no stack.
 
 use super::upstream::Hosts;
-use crate::memory::{PAGE, wasm_memories};
 use crate::protocols::raw;
-use crate::rig::{Bootstrap, EnvoyWorld};
-use crate::shared::browser::Browser;
-use crate::shared::world::{Bridge, Setup, World, plugin};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::memory::{PAGE, wasm_memories};
+use mooring_test_kit::rig::{Bootstrap, EnvoyWorld};
+use mooring_test_kit::world::{Bridge, Setup, World, plugin};
 use serde_json::json;
 
 /// So many bytes of memory for each byte of a request's headers, and so many beside. A line counts for 32 bytes more than it has, as

@@ -2,14 +2,15 @@
 
 use super::number;
 use super::wire::{Reader, reset};
-use crate::memory::Footprint;
-use crate::shared::tokens;
-use crate::store::fleet::{Fleet, Plan, over_unchecked_http1};
 use crate::store::load::Load;
 use fastrand::Rng;
-use mooring::pin::{ClusterId, HostAddr, Pin};
+use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
-use mooring::store::{StoreKey, value};
+use mooring::store::protocol::StoreKey;
+use mooring::store::value;
+use mooring_test_kit::fleet::{Fleet, Plan, over_unchecked_http1};
+use mooring_test_kit::memory::Footprint;
+use mooring_test_kit::tokens;
 use serde_json::json;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};

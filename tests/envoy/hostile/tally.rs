@@ -1,7 +1,7 @@
 //! What was sent, what came back, and what should not have.
 
 use super::cases::Expected;
-use mooring::token::Refusal;
+use mooring::credential::token::Refusal;
 use std::collections::BTreeMap;
 
 /// Of some requests, or of all.

@@ -1,16 +1,16 @@
 //! The same behaviour over every engine, and through every protocol.
 
-use super::fleet::{Fleet, Plan, over_unchecked_http1, unchecked};
 use super::load::Load;
-use crate::rig::eventually;
-use crate::servers::redis::{Redis, RedisCluster};
-use crate::servers::store::Store;
-use crate::servers::upstash::Upstash;
-use crate::servers::webdis::Webdis;
-use crate::shared::browser::Browser;
-use crate::shared::tokens;
-use crate::shared::world::HostState;
-use mooring::store::StoreKey;
+use mooring::store::protocol::StoreKey;
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, over_unchecked_http1, unchecked};
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::servers::redis::{Redis, RedisCluster};
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::servers::upstash::Upstash;
+use mooring_test_kit::servers::webdis::Webdis;
+use mooring_test_kit::tokens;
+use mooring_test_kit::world::HostState;
 use serde_json::{Value, json};
 
 /// Of a call, how many came to this.
@@ -24,7 +24,7 @@ fn key_of(browser: &Browser) -> String {
 }
 
 /// A session's life on two proxies: created, followed, moved, renewed, rotated and ended.
-fn lives(address: &str, store: Value, adjust: fn(&mut crate::rig::Bootstrap)) {
+fn lives(address: &str, store: Value, adjust: fn(&mut mooring_test_kit::rig::Bootstrap)) {
     let plugin = json!({"store": store, "cache": {"ttl": "300ms"}, "session": {"idle_timeout": "20s"}});
     let mut fleet = Fleet::of(address, Plan { adjust, ..Plan::new(plugin) });
     let (mut browser, home) = fleet.browser(0);

@@ -1,15 +1,16 @@
 //! A store that is dead, hung, wiped, or lies: every request is served, on the host of its cookie.
 
-use super::fleet::{Fleet, Plan, over_unchecked_http1, requests, unchecked};
 use super::load::Load;
-use super::meddler::{Manner, Meddler};
-use crate::rig::eventually;
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::tokens;
-use crate::shared::world::{HostState, World};
 use mooring::session::SessionId;
-use mooring::store::{StoreKey, value};
+use mooring::store::protocol::StoreKey;
+use mooring::store::value;
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, over_unchecked_http1, requests, unchecked};
+use mooring_test_kit::meddler::{Manner, Meddler};
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::tokens;
+use mooring_test_kit::world::{HostState, World};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -188,8 +189,8 @@ fn a_value_that_is_not_the_session_s_own_moves_nobody_and_is_not_held_against_th
         let mut session = tokens::session(browser.cookie().expect("a cookie"));
         // A later copy, with a pin on a host that is not there: who believes it loses the session's host.
         session.generation += 1;
-        let elsewhere = mooring::pin::HostAddr::parse(b"127.0.0.1:1").expect("a host");
-        let pin = mooring::pin::Pin { cluster: mooring::pin::ClusterId::of(b"app"), host: elsewhere };
+        let elsewhere = mooring::session::pin::HostAddr::parse(b"127.0.0.1:1").expect("a host");
+        let pin = mooring::session::pin::Pin { cluster: mooring::session::pin::ClusterId::of(b"app"), host: elsewhere };
         session.pins.set(pin);
         let (id, scope) = if of_another_key { (session.id, "other") } else { (SessionId([7; 16]), "m") };
         let value = value::seal(&session, &StoreKey::of(&id, "m", "mooring"), &tokens::keyring(scope));
@@ -238,8 +239,8 @@ fn the_same_value_under_its_own_key_is_believed() {
     let other = fleet[0].hosts.iter().find(|host| host.name != home).expect("another host");
     let (name, address) = (other.name, other.address.clone());
     session.generation += 1;
-    let host = mooring::pin::HostAddr::parse(address.as_bytes()).expect("a host");
-    session.pins.set(mooring::pin::Pin { cluster: mooring::pin::ClusterId::of(b"app"), host });
+    let host = mooring::session::pin::HostAddr::parse(address.as_bytes()).expect("a host");
+    session.pins.set(mooring::session::pin::Pin { cluster: mooring::session::pin::ClusterId::of(b"app"), host });
     let value = value::seal(&session, &StoreKey::of(&session.id, "m", "mooring"), &tokens::keyring("m"));
     meddler.behave(Manner::response("200 OK", "etag: \"1\"\r\n", value.as_bytes()));
     let response = browser.get(&mut fleet[1], "/");

@@ -1,11 +1,11 @@
 //! Several proxies, one session: where it goes, who knows, and what that costs.
 
-use super::fleet::{Fleet, requests};
-use crate::rig::eventually;
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::tokens;
-use crate::shared::world::{HostState, World};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, requests};
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::tokens;
+use mooring_test_kit::world::{HostState, World};
 use serde_json::json;
 use std::time::{Duration, Instant};
 

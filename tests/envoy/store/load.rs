@@ -1,6 +1,6 @@
 //! Many requests at once, through every proxy of a fleet.
 
-use super::fleet::Fleet;
+use mooring_test_kit::fleet::Fleet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,11 +1,11 @@
 //! The end of a session, and the change of its id: known to every proxy.
 
-use super::fleet::{Fleet, Plan, requests, unchecked};
-use crate::rig::eventually;
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::tokens;
-use crate::shared::world::{World, plugin};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, requests, unchecked};
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::tokens;
+use mooring_test_kit::world::{World, plugin};
 use serde_json::json;
 use std::time::{Duration, Instant};
 

@@ -2,11 +2,9 @@
 
 mod engines;
 mod faults;
-pub mod fleet;
 mod following;
 pub mod load;
 mod logout;
-pub mod meddler;
 mod races;
 mod reloads;
 mod rules;

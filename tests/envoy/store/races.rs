@@ -1,9 +1,9 @@
 //! Two proxies that change one session at the same moment.
 
-use super::fleet::Fleet;
-use crate::rig::eventually;
-use crate::servers::store::Store;
-use crate::shared::world::HostState;
+use mooring_test_kit::fleet::Fleet;
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::world::HostState;
 use reqwest::blocking::Client;
 use serde_json::json;
 use std::collections::BTreeSet;

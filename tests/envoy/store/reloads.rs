@@ -1,10 +1,10 @@
 //! What a reload leaves behind.
 
-use super::fleet::{Fleet, Plan, configuration};
-use crate::memory::{PAGE, wasm_memories};
-use crate::rig::{Launch, eventually};
-use crate::servers::store::Store;
-use crate::shared::world::World;
+use mooring_test_kit::fleet::{Fleet, Plan, configuration};
+use mooring_test_kit::memory::{PAGE, wasm_memories};
+use mooring_test_kit::rig::{Launch, eventually};
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::world::World;
 use serde_json::json;
 
 #[test]

@@ -1,12 +1,12 @@
 //! What the operator chose for sessions that are missing, and for a store that fails.
 
-use super::fleet::{Fleet, Plan, requests, unchecked};
-use crate::rig::eventually;
-use crate::servers::redis::Redis;
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::tokens;
-use mooring::store::StoreKey;
+use mooring::store::protocol::StoreKey;
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, requests, unchecked};
+use mooring_test_kit::rig::eventually;
+use mooring_test_kit::servers::redis::Redis;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::tokens;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,12 +1,12 @@
 //! What happens to a stream while it waits for the store: it ends, it times out, its host dies, it carries a body. Whatever it is,
 //! the store's answer that comes after it does no harm.
 
-use super::fleet::{Fleet, Plan, requests, unchecked};
 use super::waiting::{assert_served, assert_waiting, receive, send, wait_for_active, with_stranger};
-use crate::rig::{Bootstrap, eventually};
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::world::{HostState, World, plugin};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, requests, unchecked};
+use mooring_test_kit::rig::{Bootstrap, eventually};
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::world::{HostState, World, plugin};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

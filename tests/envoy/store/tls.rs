@@ -1,10 +1,10 @@
 //! `envoy/store-tls.yaml`, for real: two Envoys, and one store that speaks TLS and wants a token.
 
-use crate::rig::{Bootstrap, Envoy, Launch, eventually, plugin_path, shipped};
-use crate::servers::certs::Certificates;
-use crate::servers::store::Store;
-use crate::shared::world::NEW_SECRET;
-use crate::upstream::Upstream;
+use mooring_test_kit::rig::{Bootstrap, Envoy, Launch, eventually, plugin_path, shipped};
+use mooring_test_kit::servers::certs::Certificates;
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::upstream::Upstream;
+use mooring_test_kit::world::NEW_SECRET;
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 

@@ -1,11 +1,11 @@
 //! Requests that wait for a lookup, and responses that wait for a write.
 
-use super::fleet::{Fleet, Plan, over_unchecked_http1, requests, unchecked};
-use super::meddler::{Manner, Meddler};
-use crate::rig::{EnvoyWorld, eventually};
-use crate::servers::store::Store;
-use crate::shared::browser::Browser;
-use crate::shared::world::{HostState, World};
+use mooring_test_kit::browser::Browser;
+use mooring_test_kit::fleet::{Fleet, Plan, over_unchecked_http1, requests, unchecked};
+use mooring_test_kit::meddler::{Manner, Meddler};
+use mooring_test_kit::rig::{EnvoyWorld, eventually};
+use mooring_test_kit::servers::store::Store;
+use mooring_test_kit::world::{HostState, World};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,0 +1,14 @@
+//! `mooring schema`.
+
+use crate::{Report, Verdict};
+use clap::Args;
+use mooring::config::schema::schema;
+
+/// Prints the JSON Schema of the plugin's configuration, for editors.
+#[derive(Args)]
+pub struct SchemaOptions {}
+
+pub fn run() -> Report {
+    let json = schema();
+    Report { text: format!("{json:#}\n"), aside: String::new(), json, verdict: Verdict::Fine }
+}

@@ -1,0 +1,230 @@
+//! What the requests of one worker share. Belongs to the root context; a reload begins with a new one.
+//!
+//! Depends on `clock`, `config`, `metrics`, `recent`, `session`, `store_client` and `verified`. Bounded: less than 2 MiB when every place
+//! is taken, and what `cache.entries` takes (docs/configuration.md).
+
+use crate::clock::Monotonic;
+use crate::config::Config;
+use crate::credential::verified::Verified;
+use crate::lru::Recent;
+use crate::observe::metrics::{self, Counter, Counts};
+use crate::session::SessionId;
+use crate::store::client::StoreClient;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How many sessions a worker remembers.
+const REMEMBERED: usize = 8192;
+
+/// How many moves of one session are followed …
+const MOVES: u8 = 3;
+
+/// … in this time. More, and its pins are evidently not honoured.
+const MOVES_WITHIN: Duration = Duration::from_secs(60);
+
+/// For how long a client may still send the cookie that another has replaced: the new one is on its way. After that it was lost.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
+
+/// The order in which things happened on a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence(u64);
+
+/// How a request's copy of a session stands to what this worker has told the client since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing newer is known.
+    Current,
+    /// The same, but the client got a cookie after the request began: another is needless.
+    AlreadyIssued,
+    /// The client has, or is about to get, something newer. A cookie made of this copy would undo it.
+    Stale,
+}
+
+/// The last cookie of a session that this worker issued or cleared.
+#[derive(Clone, Copy, Debug)]
+struct LastCookie {
+    at: Sequence,
+    when: Monotonic,
+    /// Its generation. `None`: the session is over, or has another id.
+    generation: Option<u32>,
+}
+
+/// How often a session moved of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moves {
+    since: Monotonic,
+    count: u8,
+}
+
+/// What a worker remembers of a session to which something happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Remembered {
+    last_cookie: Option<LastCookie>,
+    moves: Moves,
+}
+
+/// What the requests of one worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// What was counted.
+    pub counts: Counts,
+    /// The session store's client, where there is a store.
+    pub store: Option<StoreClient>,
+    /// Tokens that verified.
+    pub tokens: Verified,
+    sequence: Sequence,
+    sessions: Recent<SessionId, Remembered>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            counts: Counts::default(),
+            store: None,
+            tokens: Verified::new(1),
+            sequence: Sequence::default(),
+            sessions: Recent::new(REMEMBERED),
+        }
+    }
+}
+
+impl Worker {
+    /// A worker for this configuration.
+    pub fn new(config: &Rc<Config>) -> Self {
+        let tokens = Verified::new(config.cache.entries);
+        Self { store: StoreClient::new(config), tokens, ..Self::default() }
+    }
+
+    /// Adds one to a counter.
+    pub fn count(&mut self, counter: Counter) {
+        self.counts.add(counter);
+    }
+
+    /// What it has just now, for [`metrics::GAUGES`].
+    pub fn gauges(&self, now: Monotonic) -> [usize; metrics::GAUGES.len()] {
+        let store = self.store.as_ref();
+        let sessions = store.map_or(0, StoreClient::remembered);
+        [sessions, self.tokens.count(), store.is_some_and(|store| store.is_left_alone(now)).into()]
+    }
+
+    /// The next place in the order of things.
+    pub fn step(&mut self) -> Sequence {
+        self.sequence = Sequence(self.sequence.0.saturating_add(1));
+        self.sequence
+    }
+
+    /// The client gets a cookie of this generation of the session.
+    pub fn cookie_issued(&mut self, id: SessionId, generation: u32, when: Monotonic) {
+        let at = self.step();
+        self.note(id, LastCookie { at, when, generation: Some(generation) });
+    }
+
+    /// The client gets no cookie of this id any more: the session ended, or has another id.
+    pub fn cookie_cleared(&mut self, id: SessionId, when: Monotonic) {
+        let at = self.step();
+        self.note(id, LastCookie { at, when, generation: None });
+    }
+
+    fn note(&mut self, id: SessionId, last: LastCookie) {
+        let remembered = self.sessions.get(&id).copied().unwrap_or_default();
+        self.sessions.put(id, Remembered { last_cookie: Some(last), ..remembered });
+    }
+
+    /// How the copy with which a request began stands to what the client was told since.
+    pub fn freshness(&self, id: &SessionId, generation: u32, began: Sequence, now: Monotonic) -> Freshness {
+        let Some(last) = self.sessions.get(id).and_then(|session| session.last_cookie) else {
+            return Freshness::Current;
+        };
+        let before = began < last.at;
+        if last.generation.is_some_and(|latest| generation >= latest) {
+            return if before { Freshness::AlreadyIssued } else { Freshness::Current };
+        }
+        if before || now.since(last.when) < ON_ITS_WAY { Freshness::Stale } else { Freshness::Current }
+    }
+
+    /// Notes that the session is about to move. `false` when it moved too often of late: then it is left alone.
+    pub fn may_move(&mut self, id: SessionId, now: Monotonic) -> bool {
+        let mut remembered = self.sessions.get(&id).copied().unwrap_or_default();
+        let moves = &mut remembered.moves;
+        if moves.count == 0 || now.since(moves.since) >= MOVES_WITHIN {
+            *moves = Moves { since: now, count: 0 };
+        }
+        let may = moves.count < MOVES;
+        moves.count = moves.count.saturating_add(u8::from(may));
+        self.sessions.put(id, remembered);
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const ID: SessionId = SessionId([1; 16]);
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn three_moves_a_minute_are_followed() {
+        let mut worker = Worker::default();
+        assert!([0, 1, 2].into_iter().all(|second| worker.may_move(ID, at(second))));
+        assert!(!worker.may_move(ID, at(59)));
+        assert!(worker.may_move(SessionId([2; 16]), at(59)), "another session is not held back");
+        assert!(worker.may_move(ID, at(60)), "after a minute it may move again");
+    }
+
+    #[test]
+    fn an_older_copy_is_stale_for_requests_that_began_before_and_for_a_while() {
+        let mut worker = Worker::default();
+        let before = worker.step();
+        worker.cookie_issued(ID, 2, at(100));
+        let after = worker.step();
+        assert_eq!(worker.freshness(&ID, 1, before, at(500)), Freshness::Stale);
+        assert_eq!(worker.freshness(&ID, 1, after, at(109)), Freshness::Stale, "the new cookie is on its way");
+        assert_eq!(worker.freshness(&ID, 1, after, at(110)), Freshness::Current, "the new cookie was lost");
+    }
+
+    #[test]
+    fn the_latest_copy_needs_no_second_cookie_and_is_never_stale() {
+        let mut worker = Worker::default();
+        let before = worker.step();
+        worker.cookie_issued(ID, 2, at(100));
+        let after = worker.step();
+        for generation in [2, 3] {
+            assert_eq!(worker.freshness(&ID, generation, before, at(100)), Freshness::AlreadyIssued);
+            assert_eq!(worker.freshness(&ID, generation, after, at(100)), Freshness::Current);
+        }
+        assert_eq!(worker.freshness(&SessionId([2; 16]), 0, before, at(100)), Freshness::Current, "another session");
+    }
+
+    #[test]
+    fn every_copy_of_a_session_that_is_over_is_stale() {
+        let mut worker = Worker::default();
+        let before = worker.step();
+        worker.cookie_cleared(ID, at(100));
+        let after = worker.step();
+        assert_eq!(worker.freshness(&ID, u32::MAX, before, at(500)), Freshness::Stale);
+        assert_eq!(worker.freshness(&ID, u32::MAX, after, at(109)), Freshness::Stale);
+        assert_eq!(
+            worker.freshness(&ID, u32::MAX, after, at(110)),
+            Freshness::Current,
+            "the client did not hear of it"
+        );
+    }
+
+    #[test]
+    fn a_worker_remembers_a_bounded_number_of_sessions() {
+        let mut worker = Worker::default();
+        let before = worker.step();
+        let id = |n: usize| SessionId((n as u128).to_be_bytes());
+        for n in 0..=REMEMBERED {
+            worker.cookie_cleared(id(n), at(0));
+        }
+        assert_eq!(worker.freshness(&id(0), 0, before, at(0)), Freshness::Current, "the oldest is forgotten");
+        assert_eq!(worker.freshness(&id(1), 0, before, at(0)), Freshness::Stale);
+    }
+}

@@ -1,0 +1,288 @@
+//! What the answers come to: for the breaker, the counters, the cache, and whoever waits.
+
+use super::{Call, CallOutcome, Job, LookupOutcome, MOST_TRIES, REVOKE_TRIES, StoreClient, Wake, WriteOutcome};
+use crate::clock::Monotonic;
+use crate::config::Protocol;
+use crate::credential::keyring::KeyAge;
+use crate::ids::StreamId;
+use crate::observe::metrics::{CallResult, Counter, Counts, Fault};
+use crate::session::Session;
+use crate::store::breaker::Verdict;
+use crate::store::cache::{Entry, Record};
+use crate::store::protocol::{Command, Failure, Reply, Version};
+use crate::store::value::{self, Stored};
+
+impl StoreClient {
+    /// What a call came to: for the breaker, the counters, the cache, and whoever waits.
+    pub(super) fn settle(
+        &mut self,
+        call: Call,
+        reply: Result<Reply, Failure>,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        let (operation, client) = (call.operation(), call.client);
+        let mut together = false;
+        match &reply {
+            Ok(_) => self.breaker.succeeded(),
+            &Err(failure) => {
+                if let Some(fault) = fault(failure) {
+                    counts.add(Counter::Fault(fault));
+                }
+                if !is_of_the_store(failure) {
+                    self.breaker.undecided(now);
+                } else {
+                    match self.breaker.failed(call.at, now) {
+                        Verdict::Opens => counts.add(Counter::Fault(Fault::StoreLeftAlone)),
+                        Verdict::Together => together = true,
+                        Verdict::Counts => {}
+                    }
+                }
+            }
+        }
+        let made = !matches!(reply, Err(Failure::Overloaded | Failure::LeftAlone));
+        let said = self.read(&call, reply, counts);
+        counts.add(Counter::StoreCall(operation, if made { said.result() } else { CallResult::Skipped }));
+        // A worker that was busy, or a connection that broke, is no reason to go without an answer.
+        let again = together && matches!(call.job, Job::Lookup { again: false });
+        if again && self.place(Call { job: Job::Lookup { again }, at: now, ..call.clone() }, now, counts) {
+            return Vec::new();
+        }
+        let wakes = self.conclude(call, said, now, counts);
+        // What follows from a call is for the same client.
+        self.attribute(client);
+        wakes
+    }
+
+    /// What was said to a call: for the cache, and whoever waits.
+    fn conclude(&mut self, call: Call, said: SessionReply, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
+        match call.job {
+            Job::Lookup { .. } => {
+                let found = self.found(&call, said, now, counts);
+                let at = self.lookups.iter().position(|(id, _)| *id == call.id);
+                let waiters = at.map(|at| self.lookups.swap_remove(at).1).unwrap_or_default();
+                self.waiters = self.waiters.saturating_sub(waiters.len());
+                waiters.into_iter().map(|stream| (stream, CallOutcome::Lookup(found.clone()))).collect()
+            }
+            Job::Write { ref session, tries } => {
+                let session = session.clone();
+                self.written(&call, session, tries, said, now, counts)
+            }
+            Job::Touch { ref session } => {
+                let session = session.clone();
+                self.touched(&call, &session, said, now, counts)
+            }
+            Job::Revoke { tries, give_up } => self.revoked(call, tries, give_up, &said, now, counts),
+        }
+    }
+
+    /// Puts a reply in terms of sessions.
+    fn read(&self, call: &Call, reply: Result<Reply, Failure>, counts: &mut Counts) -> SessionReply {
+        match reply {
+            Ok(Reply::Done(version)) => SessionReply::Done(version),
+            Ok(Reply::Missing) => SessionReply::Missing,
+            Ok(Reply::Revoked) => SessionReply::Revoked,
+            Ok(Reply::Value(bytes, version)) => match value::open(&bytes, &call.key, &self.config.keyring) {
+                Some((Stored::Session { generation, pins }, age)) => {
+                    let asked = matches!(call.command, Command::Lookup | Command::Touch { .. });
+                    SessionReply::There { record: Record { generation, pins, version: Some(version), age }, asked }
+                }
+                Some((Stored::Tombstone, _)) => SessionReply::Revoked,
+                None => {
+                    counts.add(Counter::Fault(Fault::StoreValue));
+                    SessionReply::Unreadable(version)
+                }
+            },
+            Err(_) => SessionReply::Nothing,
+        }
+    }
+
+    fn found(&mut self, call: &Call, said: SessionReply, now: Monotonic, counts: &mut Counts) -> LookupOutcome {
+        let news = match said {
+            SessionReply::There { record, .. } => Entry::Session(record),
+            SessionReply::Missing => Entry::Missing,
+            SessionReply::Revoked => Entry::Revoked,
+            SessionReply::Unreadable(_) => Entry::Unreadable,
+            SessionReply::Done(_) | SessionReply::Nothing => return LookupOutcome::Failed,
+        };
+        match self.learn(call.id, news, call.at, now, counts) {
+            Entry::Session(record) => LookupOutcome::Session(record),
+            Entry::Missing => LookupOutcome::Missing,
+            Entry::Revoked => LookupOutcome::Revoked,
+            Entry::Unreadable => LookupOutcome::Unreadable,
+        }
+    }
+
+    fn written(
+        &mut self,
+        call: &Call,
+        session: Session,
+        tries: u8,
+        said: SessionReply,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        let (generation, pins) = (session.generation, session.pins.clone());
+        let written = match said {
+            SessionReply::Done(version) => {
+                let record = Record { generation, pins, version, age: KeyAge::Current };
+                self.learn(call.id, Entry::Session(record), call.at, now, counts);
+                WriteOutcome::Settled
+            }
+            SessionReply::There { record: theirs, .. } => {
+                let same = theirs.generation == session.generation && theirs.pins.agrees_with(&session.pins);
+                let replaced = theirs.generation < session.generation || same && theirs.age != KeyAge::Current;
+                if replaced && tries < MOST_TRIES {
+                    let again = tries.saturating_add(1);
+                    if self.write(session, theirs.version, again, call.waiter, now, counts) {
+                        return Vec::new();
+                    }
+                    WriteOutcome::Settled
+                } else {
+                    self.learn(call.id, Entry::Session(theirs.clone()), call.at, now, counts);
+                    if replaced || same { WriteOutcome::Settled } else { WriteOutcome::Adopted(theirs) }
+                }
+            }
+            // The store lost it.
+            SessionReply::Missing if self.lost_is_over() => {
+                self.learn(call.id, Entry::Missing, call.at, now, counts);
+                WriteOutcome::Revoked
+            }
+            SessionReply::Missing if tries < MOST_TRIES => {
+                if self.write(session, None, tries.saturating_add(1), call.waiter, now, counts) {
+                    return Vec::new();
+                }
+                WriteOutcome::Settled
+            }
+            SessionReply::Revoked => {
+                self.learn(call.id, Entry::Revoked, call.at, now, counts);
+                WriteOutcome::Revoked
+            }
+            // No tombstone is hidden in it: this protocol tells them by the status. So the value can be put right.
+            SessionReply::Unreadable(version)
+                if self.store.endpoint.protocol == Protocol::Rest && tries < MOST_TRIES =>
+            {
+                if self.write(session, Some(version), tries.saturating_add(1), call.waiter, now, counts) {
+                    return Vec::new();
+                }
+                WriteOutcome::Settled
+            }
+            SessionReply::Missing | SessionReply::Unreadable(_) | SessionReply::Nothing => WriteOutcome::Settled,
+        };
+        wake(call.waiter, written)
+    }
+
+    fn touched(
+        &mut self,
+        call: &Call,
+        session: &Session,
+        said: SessionReply,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        let written = match said {
+            SessionReply::There { record, .. } => {
+                self.learn(call.id, Entry::Session(record), call.at, now, counts);
+                WriteOutcome::Settled
+            }
+            // The store lost it.
+            SessionReply::Missing if self.lost_is_over() => {
+                self.learn(call.id, Entry::Missing, call.at, now, counts);
+                WriteOutcome::Revoked
+            }
+            SessionReply::Missing => {
+                if self.write(session.clone(), None, 1, call.waiter, now, counts) {
+                    return Vec::new();
+                }
+                WriteOutcome::Settled
+            }
+            SessionReply::Revoked => {
+                self.learn(call.id, Entry::Revoked, call.at, now, counts);
+                WriteOutcome::Revoked
+            }
+            SessionReply::Done(_) | SessionReply::Unreadable(_) | SessionReply::Nothing => WriteOutcome::Settled,
+        };
+        wake(call.waiter, written)
+    }
+
+    fn revoked(
+        &mut self,
+        call: Call,
+        tries: u8,
+        give_up: Monotonic,
+        said: &SessionReply,
+        now: Monotonic,
+        counts: &mut Counts,
+    ) -> Vec<Wake> {
+        let waiter = call.waiter;
+        match said {
+            SessionReply::Done(_) | SessionReply::Revoked => {}
+            SessionReply::There { .. }
+            | SessionReply::Missing
+            | SessionReply::Unreadable(_)
+            | SessionReply::Nothing
+                if tries < REVOKE_TRIES =>
+            {
+                let job = Job::Revoke { tries: tries.saturating_add(1), give_up };
+                if self.place(Call { job, at: now, ..call }, now, counts) {
+                    return Vec::new();
+                }
+            }
+            SessionReply::There { .. }
+            | SessionReply::Missing
+            | SessionReply::Unreadable(_)
+            | SessionReply::Nothing => self.owe(call, now, counts),
+        }
+        wake(waiter, WriteOutcome::Settled)
+    }
+}
+
+/// How a failure is counted. That the store is left alone was counted when that began.
+fn fault(failure: Failure) -> Option<Fault> {
+    match failure {
+        Failure::Unavailable | Failure::Unsent => Some(Fault::StoreUnavailable),
+        Failure::Refused => Some(Fault::StoreRefused),
+        Failure::TooLarge => Some(Fault::StoreTooLarge),
+        Failure::Senseless => Some(Fault::StoreSenseless),
+        Failure::Overloaded => Some(Fault::StoreOverload),
+        Failure::LeftAlone => None,
+    }
+}
+
+/// Whether it is the store that failed. What happened on this side says nothing of it.
+fn is_of_the_store(failure: Failure) -> bool {
+    match failure {
+        Failure::Unavailable | Failure::Refused | Failure::TooLarge | Failure::Senseless => true,
+        Failure::Unsent | Failure::Overloaded | Failure::LeftAlone => false,
+    }
+}
+
+/// A reply in terms of sessions.
+enum SessionReply {
+    Done(Option<Version>),
+    There {
+        record: Record,
+        /// It is what was asked for, and not in the way of a write.
+        asked: bool,
+    },
+    Missing,
+    Revoked,
+    Unreadable(Version),
+    Nothing,
+}
+
+impl SessionReply {
+    fn result(&self) -> CallResult {
+        match self {
+            Self::Done(_) | Self::There { asked: true, .. } => CallResult::Ok,
+            Self::There { asked: false, .. } => CallResult::Conflict,
+            Self::Missing => CallResult::Missing,
+            Self::Revoked => CallResult::Revoked,
+            Self::Unreadable(_) | Self::Nothing => CallResult::Failed,
+        }
+    }
+}
+
+fn wake(waiter: Option<StreamId>, written: WriteOutcome) -> Vec<Wake> {
+    waiter.into_iter().map(|stream| (stream, CallOutcome::Write(written.clone()))).collect()
+}
