@@ -1,7 +1,7 @@
 # What people and CI run. Every target is a script in scripts/, which installs what it needs.
 .DEFAULT_GOAL := help
 steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test clients-test deploy-test compose-test monitoring-test chaos-test
-.PHONY: help wasm cli image run demo test nightly fresh-test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)
+.PHONY: help wasm cli image run demo check test nightly fresh-test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 19
@@ -21,6 +21,9 @@ run: ## run two Envoys with the plugin, hosts and a session store (STORE=redis: 
 demo: ## show in a minute what the plugin does
 	@scripts/demo
 
+check: ## run what takes a minute before a commit: fmt, lint, the core's tests on a fake proxy, and those of the documentation
+	@scripts/test fmt lint core-test
+
 test: ## run everything that CI runs
 	@scripts/test
 
@@ -30,8 +33,8 @@ nightly: ## what is too long for make test: other Envoys, fuzzing, chaos at full
 fresh-test: ## clone into a bare Debian 12, and try run, image, test and bench there (an hour)
 	@scripts/fresh
 
-fmt: ## check the formatting (cargo fmt puts it right)
-lint: ## run clippy; a warning is an error
+fmt: ## check the formatting of Rust and Python (cargo fmt and ruff format put it right)
+lint: ## run clippy and cargo-deny, and check scripts, workflows and spelling; a warning is an error
 unit: ## run the native tests, without Envoy and Redis
 fuzz-test: ## replay what fuzzing saved
 store-test: ## run the session store's tests, over real Redis

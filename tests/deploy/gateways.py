@@ -164,9 +164,18 @@ class Operation(Strict):
 
 
 class JsonPatch(Strict):
-    type: Literal[tuple("type.googleapis.com/envoy." + name for name in (
-        "config.listener.v3.Listener", "config.route.v3.RouteConfiguration", "config.cluster.v3.Cluster",
-        "config.endpoint.v3.ClusterLoadAssignment", "extensions.transport_sockets.tls.v3.Secret"))]
+    type: Literal[
+        tuple(
+            "type.googleapis.com/envoy." + name
+            for name in (
+                "config.listener.v3.Listener",
+                "config.route.v3.RouteConfiguration",
+                "config.cluster.v3.Cluster",
+                "config.endpoint.v3.ClusterLoadAssignment",
+                "extensions.transport_sockets.tls.v3.Secret",
+            )
+        )
+    ]
     name: str
     operation: Operation
 
@@ -183,9 +192,31 @@ class EnvoyPatchPolicy(Object):
     spec: EnvoyPatchPolicySpec
 
 
-Filter = Literal[tuple("envoy.filters.http." + name for name in (
-    "health_check", "fault", "cors", "ext_authz", "api_key_auth", "basic_auth", "oauth2", "jwt_authn", "stateful_session", "lua",
-    "ext_proc", "wasm", "rbac", "local_ratelimit", "ratelimit", "custom_response", "credential_injector", "compressor"))]
+Filter = Literal[
+    tuple(
+        "envoy.filters.http." + name
+        for name in (
+            "health_check",
+            "fault",
+            "cors",
+            "ext_authz",
+            "api_key_auth",
+            "basic_auth",
+            "oauth2",
+            "jwt_authn",
+            "stateful_session",
+            "lua",
+            "ext_proc",
+            "wasm",
+            "rbac",
+            "local_ratelimit",
+            "ratelimit",
+            "custom_response",
+            "credential_injector",
+            "compressor",
+        )
+    )
+]
 
 
 class FilterPosition(Strict):
@@ -288,9 +319,23 @@ class ClientTrafficPolicy(Object):
 
 
 class RetryOn(Strict):
-    triggers: list[Literal[
-        "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream",
-        "retriable-status-codes", "cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"]]
+    triggers: list[
+        Literal[
+            "5xx",
+            "gateway-error",
+            "reset",
+            "reset-before-request",
+            "connect-failure",
+            "retriable-4xx",
+            "refused-stream",
+            "retriable-status-codes",
+            "cancelled",
+            "deadline-exceeded",
+            "internal",
+            "resource-exhausted",
+            "unavailable",
+        ]
+    ]
 
 
 class Retry(Strict):

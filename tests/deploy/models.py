@@ -17,11 +17,10 @@ import importlib.util
 import pathlib
 import sys
 import types
-from typing import Any, Never
+from typing import Any, Never, Self
 
 import pydantic
 import yaml
-from typing_extensions import Self
 
 import gateways
 from strict import LabelSelector, ObjectMeta, Quantity, Strict
@@ -45,7 +44,9 @@ class Plain(importlib.machinery.SourceFileLoader):
         tree = ast.parse(data)
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
-                node.body = [part for part in node.body if not isinstance(part, (ast.ClassDef, ast.FunctionDef))] or [ast.Pass()]
+                node.body = [part for part in node.body if not isinstance(part, (ast.ClassDef, ast.FunctionDef))] or [
+                    ast.Pass()
+                ]
         return compile(tree, path, "exec", __future__.annotations.compiler_flag, dont_inherit=True, optimize=_optimize)
 
     def set_data(self, path, data, *, _mode=0o666):
@@ -70,7 +71,9 @@ class Finder(importlib.abc.MetaPathFinder):
             spec.submodule_search_locations = [str(place)]
             return spec
         file = place.with_suffix(".py")
-        return importlib.util.spec_from_file_location(name, file, loader=Plain(name, str(file))) if file.exists() else None
+        return (
+            importlib.util.spec_from_file_location(name, file, loader=Plain(name, str(file))) if file.exists() else None
+        )
 
 
 def stand_in(name, **members):
@@ -88,8 +91,17 @@ BUILDERS = ["BaseBuilder", "BaseModelBuilder", "BuilderContextBase", "GenericLis
 RESTS = ["Condition", "DeleteOptions", "FieldSelectorRequirement", "GroupResource", "LabelSelectorRequirement"]
 stand_in("cloudcoil.pydantic", BaseModel=Strict, UNSET=None, Never=Never, Self=Self, **dict.fromkeys(BUILDERS, object))
 stand_in("cloudcoil.resources", Resource=Strict, ResourceList=list)
-stand_in("cloudcoil.apimachinery", ObjectMeta=ObjectMeta, LabelSelector=LabelSelector, Quantity=Quantity, Time=str, MicroTime=str,
-         IntOrString=int | str, RawExtension=dict[str, Any], **dict.fromkeys(RESTS, Rest))
+stand_in(
+    "cloudcoil.apimachinery",
+    ObjectMeta=ObjectMeta,
+    LabelSelector=LabelSelector,
+    Quantity=Quantity,
+    Time=str,
+    MicroTime=str,
+    IntOrString=int | str,
+    RawExtension=dict[str, Any],
+    **dict.fromkeys(RESTS, Rest),
+)
 sys.meta_path.insert(0, Finder())
 
 
