@@ -1,6 +1,6 @@
 //! The plugin's configuration (`docs/configuration.md`): JSON in, a validated form or every error of it out.
 //!
-//! Depends on the parts that it configures. Environment variables are passed in.
+//! Environment variables are passed in.
 
 mod cookie;
 #[cfg(feature = "description")]

@@ -1,6 +1,6 @@
 //! Header maps as bytes, in the form in which proxy-wasm hosts hand over a whole map.
 //!
-//! Depends on nothing. Names come in lower case from Envoy; values are bytes, never decoded, because a client may send any.
+//! Names come in lower case from Envoy; values are bytes, never decoded, because a client may send any.
 //! The form: a little-endian `u32` count, the `u32` sizes of each name and value, then each name and value followed by a NUL.
 
 /// A header map, checked once when it is made.

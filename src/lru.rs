@@ -1,7 +1,7 @@
 //! A bounded memory: what was written, or said to be used, longest ago goes first.
 //!
-//! Depends on nothing of the crate. Its keys are random, so that their own bits spread them, without a hash and its seed: ids of sessions
-//! and tags of tokens, that verified. Nobody can choose them, and to find many whose bits agree takes many more sessions.
+//! Its keys are random, so that their own bits spread them, without a hash and its seed: ids of sessions and tags of tokens, that verified.
+//! Nobody can choose them, and to find many whose bits agree takes many more sessions.
 
 /// A key of random bits.
 pub trait Random: Copy + Eq {

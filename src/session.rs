@@ -1,6 +1,6 @@
 //! A session and its timeouts.
 //!
-//! Depends on `base64`, `clock`, `pin` and `recent`. Timeouts are enforced here and not left to the browser.
+//! Timeouts are enforced here and not left to the browser.
 
 pub mod pin;
 

@@ -1,6 +1,6 @@
 //! Text put together without a path that panics.
 //!
-//! Depends on nothing of the crate. [`base64`], [`json`] and [`words`] (closed sets of them) are here too.
+//! [`base64`], [`json`] and [`words`] (closed sets of them) are here too.
 
 pub mod base64;
 pub mod json;

@@ -1,7 +1,6 @@
 //! What the requests of one worker share. Belongs to the root context; a reload begins with a new one.
 //!
-//! Depends on `clock`, `config`, `metrics`, `recent`, `session`, `store_client` and `verified`. Bounded: less than 2 MiB when every place
-//! is taken, and what `cache.entries` takes (docs/configuration.md).
+//! Bounded: less than 2 MiB when every place is taken, and what `cache.entries` takes (docs/configuration.md).
 
 use crate::clock::Monotonic;
 use crate::config::Config;

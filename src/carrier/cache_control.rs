@@ -1,6 +1,4 @@
 //! `Cache-Control` of a response (RFC 9111, section 5.2): is it kept out of shared caches already?
-//!
-//! Depends on nothing of the crate.
 
 /// Whether one of the `lines` of a response says `private` for the whole response, or `no-store`.
 /// `private="field"` speaks of that field alone and does not count.

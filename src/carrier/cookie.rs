@@ -1,6 +1,6 @@
 //! Cookies (RFC 6265): finding ours in a request, taking it out of one, and rendering `Set-Cookie`.
 //!
-//! Depends on nothing of the crate. Works on bytes, in time linear in the header, and never decodes a value.
+//! Works on bytes, in time linear in the header, and never decodes a value.
 
 mod set_cookie;
 

@@ -1,6 +1,6 @@
 //! The keys that sign and verify tokens, and the subkeys that are derived from each.
 //!
-//! Depends on nothing of the crate. `docs/token.md` specifies the derivation (HKDF-SHA256, RFC 5869).
+//! `docs/token.md` specifies the derivation (HKDF-SHA256, RFC 5869).
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _};

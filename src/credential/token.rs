@@ -1,7 +1,7 @@
 //! Tokens: sessions, signed and usually encrypted, as text that fits a cookie.
 //!
 //! `docs/token.md` specifies them byte by byte, with the vectors that the tests here read.
-//! Depends on `keyring`, `session`, `pin` and `words`. Times are checked by [`crate::session::Timeouts`], not here.
+//! Times are checked by [`crate::session::Timeouts`], not here.
 
 pub(crate) mod payload;
 

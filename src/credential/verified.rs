@@ -1,7 +1,7 @@
 //! Tokens that verified, remembered: the next request with one of them needs no cryptography.
 //!
-//! Depends on `keyring`, `metrics`, `recent`, `session` and `token`. Bounded: the token that was not used for longest goes first. Only what verified
-//! is remembered, so that nobody without a session of ours can fill it. (Envoy's `jwt_authn` has such a cache for the same reason.)
+//! Bounded: the token that was not used for longest goes first. Only what verified is remembered, so that nobody without a session of ours
+//! can fill it. (Envoy's `jwt_authn` has such a cache for the same reason.)
 
 use crate::credential::keyring::{KeyAge, Keyring};
 use crate::credential::token::{self, Refusal};
@@ -193,5 +193,20 @@ mod tests {
         let known = [1, 2, 3]
             .map(|number| verified.open(token(number).1.as_bytes(), &keyring(2), &mut Counts::default()).is_ok());
         assert_eq!(known, [true, false, true]);
+    }
+
+    /// A client has a say in when it comes and where that leads it: a thousand of such tokens spread as a thousand random keys would.
+    #[test]
+    fn a_client_cannot_choose_where_its_tokens_are_remembered() {
+        let mut shared = vec![0; 1024];
+        for step in 0..1024 {
+            let (mut session, _) = token(1);
+            (session.renewed, session.generation) = (session.renewed.plus(step), step % 7);
+            let token = token::seal(&session, &keyring(1), &Protection::Signed);
+            let end = TagEnd(u128::from_le_bytes(*token.as_bytes().last_chunk().unwrap()));
+            shared[end.bits() % 1024] += 1;
+        }
+        assert!(shared.iter().all(|tokens| *tokens < 10), "{shared:?}");
+        assert!(shared.iter().filter(|tokens| **tokens > 0).count() > 600, "{shared:?}");
     }
 }

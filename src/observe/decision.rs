@@ -1,6 +1,4 @@
 //! What was decided on a request, in words: one closed set for the counters, the access log and the debug header.
-//!
-//! Depends on `text`, `token` for its refusals, and `words`.
 
 use crate::credential::token::Refusal;
 use crate::text;

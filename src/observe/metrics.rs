@@ -2,7 +2,6 @@
 //!
 //! Names follow Envoy's stats: `.` separates, `label=value` parts become labels by the stat tags of the configs under `envoy/`
 //! (docs/monitoring.md lists them all). Counting is an addition in memory; the shell hands the sums to the proxy once a second.
-//! Depends on `decision`, `keyring`, `pin`, `text`, `token` and `words`.
 
 use crate::credential::keyring::{KeyAge, Keyring, MAX_KEYS};
 use crate::credential::token::Refusal;

@@ -1,6 +1,6 @@
 //! Pins: which host of which cluster a session prefers.
 //!
-//! Depends on `text`. The packed form of a host is part of the token (`docs/token.md`).
+//! The packed form of a host is part of the token (`docs/token.md`).
 
 use crate::text;
 use sha2::{Digest, Sha256};

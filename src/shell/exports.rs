@@ -1,5 +1,6 @@
 //! What the proxy calls: the callbacks of the proxy-wasm ABI 0.2.1 that Mooring needs, and no other. Each hands over to
-//! [`crate::shell::contexts`]. A callback that is not exported costs nothing and cannot fail (docs/decisions/0006).
+//! [`crate::shell::contexts`]. A callback that is not exported costs nothing and cannot fail
+//! (docs/decisions/0006-the-abi-is-called-without-the-sdk.md).
 #![allow(unsafe_code)]
 // Outside the VM nothing calls them; they are compiled all the same, for the compiler and clippy to see.
 #![cfg_attr(not(target_os = "wasi"), allow(dead_code))]

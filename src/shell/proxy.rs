@@ -1,5 +1,5 @@
 //! The calls of the proxy-wasm ABI 0.2.1, made directly: a status is a plain number, bytes stay bytes, and every answer has a value
-//! (docs/decisions/0006).
+//! (docs/decisions/0006-the-abi-is-called-without-the-sdk.md).
 #![allow(unsafe_code)]
 
 use super::host::{Host, Map, MetricId, MetricKind, Side, Status};

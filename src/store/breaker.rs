@@ -1,6 +1,6 @@
 //! Leaves a store alone that does not answer, and finds out when it does again.
 //!
-//! Depends on `clock`. A circuit breaker as the field knows it: closed, open, and one probe at a time in between.
+//! A circuit breaker as the field knows it: closed, open, and one probe at a time in between.
 
 use crate::clock::Monotonic;
 use std::time::Duration;

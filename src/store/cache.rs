@@ -1,7 +1,6 @@
 //! What a worker knows of sessions from the store.
 //!
-//! Depends on `clock`, `keyring`, `pin`, `recent`, `session` and `store`. Bounded: the session that was not used for longest goes first.
-//! Time is passed in, and nothing is believed for longer than the time to live.
+//! Bounded: the session that was not used for longest goes first. Time is passed in, and nothing is believed for longer than the time to live.
 
 use crate::clock::Monotonic;
 use crate::credential::keyring::KeyAge;

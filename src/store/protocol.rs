@@ -1,7 +1,6 @@
 //! The session store: what is asked of it, and what it answers. One module a protocol.
 //!
-//! Depends on `json`, `keyring`, `pin`, `session` and `token`'s payload. Sends nothing: a [`Request`] goes out and an [`Answer`] comes
-//! back through the shell. `docs/store.md` is the contract.
+//! Sends nothing: a [`Request`] goes out and an [`Answer`] comes back through the shell. `docs/store.md` is the contract.
 
 mod command;
 #[cfg(any(test, feature = "model"))]

@@ -1,6 +1,4 @@
 //! Base64 (RFC 4648): canonical, and without a path that panics (`docs/decisions/0008-what-can-trap-is-listed.md`).
-//!
-//! Depends on nothing of the crate.
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

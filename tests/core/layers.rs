@@ -74,13 +74,6 @@ fn the_proxy_calls_and_is_called_in_two_files() {
     assert_eq!(files_with("extern \"C\""), ["shell/exports.rs", "shell/proxy.rs"]);
 }
 
-/// A map that hashes could be flooded with keys that collide, where its seed is known.
-#[test]
-fn the_plugin_hashes_no_keys_for_a_map() {
-    assert_eq!(files_with("HashMap"), [""; 0]);
-    assert_eq!(files_with("HashSet"), [""; 0]);
-}
-
 /// What stands in the proxy's shared data is there for every plugin with the same `vm_id`, and stays when a VM crashes.
 #[test]
 fn the_plugin_leaves_nothing_in_data_that_plugins_share() {

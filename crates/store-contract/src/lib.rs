@@ -1,5 +1,5 @@
 //! The REST contract between proxies and the session store (`docs/store.md`): the names, shapes and bounds that both sides must have
-//! alike. Depends on nothing.
+//! alike.
 
 /// The beginning of the path of every session; its key follows.
 pub const SESSIONS: &str = "/v1/sessions/";

@@ -2,7 +2,7 @@
 //!
 //! The cluster `app` has the hosts a, b and c and gets every path but these: `/other` goes to the cluster `other` with the hosts
 //! d and e, `/weighted` to either cluster, `/local` is answered by the proxy itself. What a request asks of the upstream stands
-//! in its query, as `examples/upstream.rs` reads it: `?action=end`, `?status=404`, `?header=name:value`.
+//! in its query, as `examples/upstream` reads it: `?action=end`, `?status=404`, `?header=name:value`.
 
 use serde_json::{Value, json};
 

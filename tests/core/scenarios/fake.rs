@@ -120,7 +120,7 @@ impl FakeWorld {
     }
 }
 
-/// What `examples/upstream.rs` answers.
+/// What `examples/upstream` answers.
 fn upstream_answer(path: &str) -> Vec<Line> {
     let mut headers = vec![line(":status", "200")];
     for (key, value) in path.split_once('?').map_or("", |(_, query)| query).split('&').filter_map(|p| p.split_once('='))
