@@ -34,7 +34,7 @@ fresh-test: ## clone into a bare Debian 12, and try run, image, test and bench t
 	@scripts/fresh
 
 fmt: ## check the formatting of Rust and Python (cargo fmt and ruff format put it right)
-lint: ## run clippy and cargo-deny, and check scripts, workflows and spelling; a warning is an error
+lint: ## run clippy, rustdoc and cargo-deny, and check scripts, workflows and spelling; a warning is an error
 unit: ## run the native tests, without Envoy and Redis
 fuzz-test: ## replay what fuzzing saved
 store-test: ## run the session store's tests, over real Redis

@@ -1,4 +1,4 @@
-//! What the pages under `docs/` and the README show is tried: configs, YAML, links, and the tables of fields.
+//! What the pages under `docs/` and those beside the README show is tried: configs, YAML, links, and the tables of fields.
 //!
 //! A `json` block is a config that is accepted. A comment in front of it says otherwise: `<!-- refused: PATH, … -->`, with the place of
 //! each error; `<!-- defaults -->` and `<!-- store defaults -->`, configs that say what the defaults are, of the whole and of a store;
@@ -166,7 +166,6 @@ fn every_attack_on_the_page_about_security_has_a_test() {
     }
 }
 
-/// The anchor that a heading gets: lower case, hyphens for spaces, and no other punctuation.
 #[test]
 fn what_measurements_write_is_there() {
     let mut filled = 0;
@@ -181,6 +180,7 @@ fn what_measurements_write_is_there() {
     assert!(filled > 5, "{filled}");
 }
 
+/// The anchor that a heading gets: lower case, hyphens for spaces, and no other punctuation.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()

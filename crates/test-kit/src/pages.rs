@@ -1,7 +1,4 @@
-//! The pages under `docs/` and the README, and the fenced blocks in them.
-
-// Each test takes what it needs.
-#![allow(dead_code)]
+//! The pages under `docs/` and those beside the README, and the fenced blocks in them.
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -41,12 +38,10 @@ fn markdown_in(folder: &Path, pages: &mut Vec<PathBuf>) {
     }
 }
 
-/// The README and every page under `docs/`.
+/// Every page under `docs/`, and those beside the README.
 pub fn pages() -> Vec<Page> {
-    let mut paths = Vec::new();
+    let mut paths = ["CONTRIBUTING.md", "README.md", "SECURITY.md"].map(|name| root().join(name)).to_vec();
     markdown_in(&root().join("docs"), &mut paths);
-    paths.extend(Some(root().join("README.md")).filter(|readme| readme.exists()));
-    assert!(!paths.is_empty());
     paths.into_iter().map(|path| Page { text: fs::read_to_string(&path).expect("UTF-8"), path }).collect()
 }
 
@@ -93,6 +88,19 @@ impl Page {
             }
         }
         prose
+    }
+
+    /// What stands in backticks, line by line, outside of fenced blocks.
+    pub fn code(&self) -> Vec<&str> {
+        let (mut code, mut fenced) = (Vec::new(), false);
+        for line in self.text.lines() {
+            if line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            } else if !fenced {
+                code.extend(line.split('`').skip(1).step_by(2));
+            }
+        }
+        code
     }
 
     /// The rows of the tables that begin with this column.
