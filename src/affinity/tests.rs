@@ -14,6 +14,7 @@ use crate::credential::token::{self, Refusal};
 use crate::ids::StreamId;
 use crate::observe::metrics::{Counts, Fault};
 use crate::session::Session;
+use crate::text::words::ClosedSet as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::cell::Cell;
@@ -240,13 +241,13 @@ impl Scene {
         self.session().pins.host_in(ClusterId::of(cluster.as_bytes())).map(HostAddr::to_text)
     }
 
-    /// The one outcome since last time.
-    fn outcome(&mut self) -> Outcome {
-        let counts = std::mem::take(&mut self.worker.counts);
-        let counted = |outcome: &&Outcome| counts.get(Counter::Session(**outcome)) > 0;
-        let outcomes: Vec<Outcome> = Outcome::ALL.iter().filter(counted).copied().collect();
+    /// The one outcome since last time, by its word.
+    fn outcome(&mut self) -> &'static str {
+        let counted = std::mem::take(&mut self.worker.counts).take_named(&self.affinity.config.keyring);
+        let outcomes: Vec<&str> =
+            counted.iter().filter_map(|(name, _)| name.strip_prefix("mooring_sessions.outcome=")).collect();
         assert_eq!(outcomes.len(), 1, "{outcomes:?}");
-        outcomes[0]
+        Outcome::WORDS.iter().find(|word| **word == outcomes[0]).unwrap()
     }
 
     fn counted(&self, counter: Counter) -> bool {

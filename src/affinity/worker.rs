@@ -6,7 +6,7 @@ use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::credential::verified::Verified;
 use crate::lru::Recent;
-use crate::observe::metrics::{self, Counter, Counts};
+use crate::observe::metrics::{Counter, Counts, Gauge, Memory};
 use crate::session::SessionId;
 use crate::store::client::StoreClient;
 use std::rc::Rc;
@@ -99,11 +99,14 @@ impl Worker {
         self.counts.add(counter);
     }
 
-    /// What it has just now, for [`metrics::GAUGES`].
-    pub fn gauges(&self, now: Monotonic) -> [usize; metrics::GAUGES.len()] {
+    /// What it has just now.
+    pub fn gauges(&self, now: Monotonic) -> [(Gauge, usize); 3] {
         let store = self.store.as_ref();
-        let sessions = store.map_or(0, StoreClient::remembered);
-        [sessions, self.tokens.count(), store.is_some_and(|store| store.is_left_alone(now)).into()]
+        [
+            (Gauge::Entries(Memory::Sessions), store.map_or(0, StoreClient::remembered)),
+            (Gauge::Entries(Memory::Tokens), self.tokens.count()),
+            (Gauge::BreakerOpen, store.is_some_and(|store| store.is_left_alone(now)).into()),
+        ]
     }
 
     /// The next place in the order of things.

@@ -8,7 +8,7 @@ use crate::credential::token::Refusal;
 use crate::observe::decision::{Basis, Displaced, Outcome};
 use crate::session::pin::HostAddr;
 use crate::text;
-use crate::text::words::closed_set;
+use crate::text::words::{ClosedSet, closed_set};
 
 closed_set! {
     /// What went wrong around the filter. None of it fails a request.
@@ -101,146 +101,254 @@ closed_set! {
 }
 
 /// How many hosts of sessions are told apart, in the life of a configuration. Those met later are counted as one.
-pub const MAX_HOSTS: usize = 256;
+const MAX_HOSTS: usize = 256;
 
-/// A counter. Where nothing else is said, one for each member of what it names.
+/// A host that sessions are pinned to, by the order in which hosts were met. [`MAX_HOSTS`] stands for all that were met later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// `mooring_requests`: what requests came with.
-    Request(Basis),
-    /// `mooring_sessions`: what became of them, one for each response.
-    Session(Outcome),
-    /// `mooring_sessions_displaced`: requests that another host served than their session wanted, by why.
-    Displaced(Displaced),
-    /// `mooring_tokens_refused`
-    Refused(Refusal),
-    /// `mooring_faults`
-    Fault(Fault),
-    /// `mooring_store_calls`
-    StoreCall(Operation, CallResult),
-    /// `mooring_cache_hits`
-    Hit(Memory),
-    /// `mooring_cache_misses`
-    Miss(Memory),
-    /// `mooring_cache_evictions`: what had to go although it might have been asked for again.
-    Evicted(Memory),
-    /// `mooring_lookups_shared`: requests that waited for a lookup which another had begun.
-    LookupShared,
-    /// `mooring_tokens_accepted`: valid tokens by their keys' ids.
-    Accepted(KeyAge),
+pub struct HostSlot(usize);
+
+/// The version of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigVersion;
+
+/// What names of metrics have in them that is known at run time alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The keys of the configuration.
+    pub keyring: &'a Keyring,
+    /// Its version ([`crate::config::version`]).
+    pub version: &'a str,
+    /// Hosts that sessions were pinned to.
+    pub hosts: &'a [HostAddr],
 }
 
-/// Counters that differ in one label. A word that is empty stands for no label at all.
-struct Family {
-    name: &'static str,
-    words: &'static [&'static str],
+/// What tells the metrics of a family apart.
+trait Label: Copy {
+    /// How many values it has at most.
+    const COUNT: usize;
+
+    /// Which of them this is.
+    fn ordinal(self) -> usize;
+
+    /// The word of the value at this place. `None`: there is no such value, or not yet.
+    fn word(ordinal: usize, names: &Names<'_>) -> Option<String>;
 }
 
-const FAMILIES: &[Family] = &[
-    Family { name: "requests.session", words: Basis::WORDS },
-    Family { name: "sessions.outcome", words: Outcome::WORDS },
-    Family { name: "sessions_displaced.reason", words: Displaced::WORDS },
-    Family { name: "tokens_refused.reason", words: Refusal::WORDS },
-    Family { name: "faults.kind", words: Fault::WORDS },
-    Family { name: "store_calls.operation=lookup.result", words: CallResult::WORDS },
-    Family { name: "store_calls.operation=create.result", words: CallResult::WORDS },
-    Family { name: "store_calls.operation=move.result", words: CallResult::WORDS },
-    Family { name: "store_calls.operation=touch.result", words: CallResult::WORDS },
-    Family { name: "store_calls.operation=revoke.result", words: CallResult::WORDS },
-    Family { name: "cache_hits.cache", words: Memory::WORDS },
-    Family { name: "cache_misses.cache", words: Memory::WORDS },
-    Family { name: "cache_evictions.cache", words: Memory::WORDS },
-    Family { name: "lookups_shared", words: &[""] },
-];
+impl<S: ClosedSet> Label for S {
+    const COUNT: usize = S::WORDS.len();
 
-// Where each family begins. The test below holds them against the names.
-const SESSIONS: usize = Basis::WORDS.len();
-const DISPLACED: usize = SESSIONS + Outcome::WORDS.len();
-const REFUSED: usize = DISPLACED + Displaced::WORDS.len();
-const FAULTS: usize = REFUSED + Refusal::WORDS.len();
-const STORE_CALLS: usize = FAULTS + Fault::WORDS.len();
-const HITS: usize = STORE_CALLS + Operation::WORDS.len() * CallResult::WORDS.len();
-const MISSES: usize = HITS + Memory::WORDS.len();
-const EVICTED: usize = MISSES + Memory::WORDS.len();
-const LOOKUPS_SHARED: usize = EVICTED + Memory::WORDS.len();
-const ACCEPTED: usize = LOOKUPS_SHARED + 1;
-const PINNED: usize = ACCEPTED + MAX_KEYS;
+    fn ordinal(self) -> usize {
+        ClosedSet::ordinal(self)
+    }
 
-/// How many counters there are at most.
-pub const COUNTERS: usize = PINNED + MAX_HOSTS + 1;
+    fn word(ordinal: usize, _: &Names<'_>) -> Option<String> {
+        S::WORDS.get(ordinal).map(|word| (*word).into())
+    }
+}
 
-impl Counter {
-    /// Its place among the counters.
-    #[allow(clippy::arithmetic_side_effects)] // Of small constants.
-    fn index(self) -> usize {
-        match self {
-            Self::Request(basis) => basis.ordinal(),
-            Self::Session(outcome) => SESSIONS + outcome as usize,
-            Self::Displaced(displaced) => DISPLACED + displaced as usize,
-            Self::Refused(refusal) => REFUSED + refusal as usize,
-            Self::Fault(fault) => FAULTS + fault as usize,
-            Self::StoreCall(operation, result) => {
-                STORE_CALLS + operation as usize * CallResult::WORDS.len() + result as usize
+impl Label for KeyAge {
+    const COUNT: usize = MAX_KEYS;
+
+    fn ordinal(self) -> usize {
+        self.position().min(MAX_KEYS - 1)
+    }
+
+    fn word(ordinal: usize, names: &Names<'_>) -> Option<String> {
+        names.keyring.id(ordinal).map(|id| id.as_str().into())
+    }
+}
+
+impl Label for HostSlot {
+    const COUNT: usize = MAX_HOSTS + 1;
+
+    fn ordinal(self) -> usize {
+        self.0.min(MAX_HOSTS)
+    }
+
+    fn word(ordinal: usize, names: &Names<'_>) -> Option<String> {
+        let others = || (ordinal == MAX_HOSTS && names.hosts.len() == MAX_HOSTS).then(|| "other".into());
+        names.hosts.get(ordinal).map(HostAddr::to_text).or_else(others)
+    }
+}
+
+impl Label for ConfigVersion {
+    const COUNT: usize = 1;
+
+    fn ordinal(self) -> usize {
+        0
+    }
+
+    fn word(_: usize, names: &Names<'_>) -> Option<String> {
+        Some(names.version.into())
+    }
+}
+
+/// All labels of a family.
+trait Labels: Copy {
+    /// How many metrics the family has at most.
+    const COUNT: usize;
+
+    /// The place of the one with these values.
+    fn place(self) -> usize;
+
+    /// The words of the one at this place. `None`: as [`Label::word`].
+    fn words(place: usize, names: &Names<'_>) -> Option<Vec<String>>;
+}
+
+impl Labels for () {
+    const COUNT: usize = 1;
+
+    fn place(self) -> usize {
+        0
+    }
+
+    fn words(_: usize, _: &Names<'_>) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+}
+
+impl<A: Label> Labels for (A,) {
+    const COUNT: usize = A::COUNT;
+
+    fn place(self) -> usize {
+        self.0.ordinal()
+    }
+
+    fn words(place: usize, names: &Names<'_>) -> Option<Vec<String>> {
+        Some(vec![A::word(place, names)?])
+    }
+}
+
+#[allow(clippy::arithmetic_side_effects)] // Of small numbers, and no label is without a value.
+impl<A: Label, B: Label> Labels for (A, B) {
+    const COUNT: usize = A::COUNT * B::COUNT;
+
+    fn place(self) -> usize {
+        self.0.ordinal() * B::COUNT + self.1.ordinal()
+    }
+
+    fn words(place: usize, names: &Names<'_>) -> Option<Vec<String>> {
+        Some(vec![A::word(place / B::COUNT, names)?, B::word(place % B::COUNT, names)?])
+    }
+}
+
+/// `mooring_NAME.LABEL=WORD.LABEL=WORD`
+fn full_name(name: &str, labels: &[&str], words: &[String]) -> String {
+    let mut full = String::with_capacity(80);
+    full.push_str("mooring_");
+    full.push_str(name);
+    for (label, word) in labels.iter().zip(words) {
+        [".", label, "=", word].into_iter().for_each(|part| full.push_str(part));
+    }
+    full
+}
+
+/// Declares metrics of one kind by their families, each with its labels and its name without `mooring_`. Their places and names come from
+/// this list alone.
+macro_rules! metrics {
+    (
+        $(#[$about:meta])*
+        pub enum $Kind:ident { $($(#[$family_about:meta])* $Family:ident $(($($label:ident: $Label:ty),+))? = $name:literal,)+ }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $Kind {
+            $($(#[$family_about])* $Family $(($($Label),+))?,)+
+        }
+
+        #[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)] // Of constants, and in them.
+        impl $Kind {
+            /// How many there are at most, in all families.
+            pub const COUNT: usize = Self::start(usize::MAX);
+
+            /// Where the family at this place in the list begins.
+            const fn start(family: usize) -> usize {
+                let counts = [$(<($($($Label,)+)?) as Labels>::COUNT),+];
+                let (mut at, mut start) = (0, 0);
+                while at < family && at < counts.len() {
+                    start += counts[at];
+                    at += 1;
+                }
+                start
             }
-            Self::Hit(memory) => HITS + memory as usize,
-            Self::Miss(memory) => MISSES + memory as usize,
-            Self::Evicted(memory) => EVICTED + memory as usize,
-            Self::LookupShared => LOOKUPS_SHARED,
-            Self::Accepted(age) => ACCEPTED + age.position().min(MAX_KEYS - 1),
+
+            /// Its place among all.
+            pub fn index(self) -> usize {
+                enum Place { $($Family),+ }
+                match self {
+                    $(Self::$Family $(($($label),+))? => {
+                        let start = const { Self::start(Place::$Family as usize) };
+                        start + Labels::place(($($($label,)+)?))
+                    })+
+                }
+            }
+
+            /// The name of the one at this place. `None`: a label has no such value, or not yet.
+            pub fn name(index: usize, names: &Names<'_>) -> Option<String> {
+                enum Place { $($Family),+ }
+                $({
+                    const START: usize = $Kind::start(Place::$Family as usize);
+                    if (START..START + <($($($Label,)+)?) as Labels>::COUNT).contains(&index) {
+                        let words = <($($($Label,)+)?) as Labels>::words(index - START, names)?;
+                        return Some(full_name($name, &[$($(stringify!($label)),+)?], &words));
+                    }
+                })+
+                None
+            }
         }
+    };
+}
+
+metrics! {
+    /// A counter. Where nothing else is said, one for each member of what it names.
+    pub enum Counter {
+        /// What requests came with.
+        Request(session: Basis) = "requests",
+        /// What became of them, one for each response.
+        Session(outcome: Outcome) = "sessions",
+        /// Requests that another host served than their session wanted, by why.
+        Displaced(reason: Displaced) = "sessions_displaced",
+        /// Tokens that were refused.
+        Refused(reason: Refusal) = "tokens_refused",
+        /// What went wrong around the filter.
+        Fault(kind: Fault) = "faults",
+        /// Calls to the store.
+        StoreCall(operation: Operation, result: CallResult) = "store_calls",
+        /// What a memory had.
+        Hit(cache: Memory) = "cache_hits",
+        /// What a memory had not.
+        Miss(cache: Memory) = "cache_misses",
+        /// What had to go although it might have been asked for again.
+        Evicted(cache: Memory) = "cache_evictions",
+        /// Requests that waited for a lookup which another had begun.
+        LookupShared = "lookups_shared",
+        /// Valid tokens by their keys' ids.
+        Accepted(key: KeyAge) = "tokens_accepted",
+        /// Pins that sessions got, by host.
+        Pinned(host: HostSlot) = "sessions_pinned",
     }
 }
 
-/// The name of the counter at this place. `None` for a key that there is not, and for hosts: [`Counts::host_name`] knows those.
-pub fn counter_name(index: usize, keyring: &Keyring) -> Option<String> {
-    if let Some(position) = index.checked_sub(ACCEPTED) {
-        return Some(text::concat(&["mooring_tokens_accepted.key=", keyring.id(position)?.as_str()]));
-    }
-    let mut left = index;
-    for family in FAMILIES {
-        match family.words.get(left) {
-            Some(&"") => return Some(text::concat(&["mooring_", family.name])),
-            Some(word) => return Some(text::concat(&["mooring_", family.name, "=", word])),
-            None => left = left.saturating_sub(family.words.len()),
-        }
-    }
-    None
-}
-
-/// What is measured, for a distribution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Histogram {
-    /// `mooring_store_call_time`, in milliseconds: until the store answered, or was given up.
-    StoreCall(Operation),
-    /// `mooring_session_lifetime`, in seconds: for how long a session had been used when its end was seen.
-    Lifetime(Ending),
-}
-
-impl Histogram {
-    /// Their names, in the order of [`Histogram::index`].
-    pub fn names() -> impl Iterator<Item = String> {
-        let calls = Operation::WORDS.iter().map(|word| ["mooring_store_call_time.operation=", word]);
-        let lifetimes = Ending::WORDS.iter().map(|word| ["mooring_session_lifetime.reason=", word]);
-        calls.chain(lifetimes).map(|parts| text::concat(&parts))
-    }
-
-    /// Its place among the histograms.
-    #[allow(clippy::arithmetic_side_effects)] // Of small constants.
-    pub fn index(self) -> usize {
-        match self {
-            Self::StoreCall(operation) => operation as usize,
-            Self::Lifetime(ending) => Operation::WORDS.len() + ending as usize,
-        }
+metrics! {
+    /// What is measured, for a distribution.
+    pub enum Histogram {
+        /// In milliseconds: until the store answered, or was given up.
+        StoreCall(operation: Operation) = "store_call_time",
+        /// In seconds: for how long a session had been used when its end was seen.
+        Lifetime(reason: Ending) = "session_lifetime",
     }
 }
 
-/// What a worker has of something just now. Envoy shows the sum over its workers, and its main thread.
-pub const GAUGES: [&str; 3] =
-    ["mooring_cache_entries.cache=sessions", "mooring_cache_entries.cache=tokens", "mooring_store_breaker_open"];
-
-/// The name of the gauge that counts the contexts of a configuration.
-pub fn version_gauge(version: &str) -> String {
-    text::concat(&["mooring_config.version=", version])
+metrics! {
+    /// What a worker has of something just now. Envoy shows the sum over its workers, and its main thread.
+    pub enum Gauge {
+        /// What a memory holds.
+        Entries(cache: Memory) = "cache_entries",
+        /// 1 while the store is left alone.
+        BreakerOpen = "store_breaker_open",
+        /// 1: this configuration is at work.
+        Config(version: ConfigVersion) = "config",
+    }
 }
 
 /// How many measurements are kept from one tick to the next. More are not taken.
@@ -249,7 +357,7 @@ const MAX_MEASURED: usize = 8192;
 /// What was counted and measured since the last time that it was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
-    counters: Box<[u32; COUNTERS]>,
+    counters: Box<[u32; Counter::COUNT]>,
     /// Places of counters that are not zero.
     counted: Vec<usize>,
     /// Hosts that sessions were pinned to.
@@ -259,17 +367,14 @@ pub struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { counters: Box::new([0; COUNTERS]), counted: Vec::new(), hosts: Vec::new(), measured: Vec::new() }
+        Self { counters: Box::new([0; Counter::COUNT]), counted: Vec::new(), hosts: Vec::new(), measured: Vec::new() }
     }
 }
 
 impl Counts {
     /// Adds one.
     pub fn add(&mut self, counter: Counter) {
-        self.add_at(counter.index());
-    }
-
-    fn add_at(&mut self, index: usize) {
+        let index = counter.index();
         let Some(count) = self.counters.get_mut(index) else { return };
         if *count == 0 {
             self.counted.push(index);
@@ -277,7 +382,7 @@ impl Counts {
         *count = count.saturating_add(1);
     }
 
-    /// A session got a pin to this host: `mooring_sessions_pinned`.
+    /// A session got a pin to this host.
     pub fn add_pin(&mut self, host: &HostAddr) {
         let known = self.hosts.iter().position(|known| known == host);
         let slot = known.unwrap_or_else(|| {
@@ -288,7 +393,7 @@ impl Counts {
                 MAX_HOSTS
             }
         });
-        self.add_at(PINNED.saturating_add(slot));
+        self.add(Counter::Pinned(HostSlot(slot)));
     }
 
     /// Takes a measurement.
@@ -310,12 +415,17 @@ impl Counts {
         std::mem::take(&mut self.measured)
     }
 
-    /// The name of a host's counter. `None` where there is no such host (yet).
-    pub fn host_name(&self, index: usize) -> Option<String> {
-        let slot = index.checked_sub(PINNED)?;
-        let host = self.hosts.get(slot).map(HostAddr::to_text);
-        let host = host.or_else(|| (slot == MAX_HOSTS).then(|| "other".into()))?;
-        Some(text::concat(&["mooring_sessions_pinned.host=", &host]))
+    /// Hosts that sessions were pinned to, for [`Names`].
+    pub fn hosts(&self) -> &[HostAddr] {
+        &self.hosts
+    }
+
+    /// Hands over what was counted, by name.
+    #[cfg(test)]
+    pub(crate) fn take_named(&mut self, keyring: &Keyring) -> Vec<(String, u32)> {
+        let taken = self.take();
+        let names = Names { keyring, version: "", hosts: &self.hosts };
+        taken.into_iter().filter_map(|(at, count)| Some((Counter::name(at, &names)?, count))).collect()
     }
 
     /// What a counter has come to.
@@ -344,69 +454,70 @@ mod tests {
         HostAddr::parse(format!("10.0.0.1:{}", number.saturating_add(8000)).as_bytes()).unwrap()
     }
 
-    fn name_of(counter: Counter) -> String {
-        counter_name(counter.index(), &keyring()).unwrap()
-    }
-
     #[test]
     fn names_are_distinct_and_safe_for_envoy_and_prometheus() {
-        let mut names: Vec<String> = (0..COUNTERS).filter_map(|index| counter_name(index, &keyring())).collect();
-        names.extend(Histogram::names());
-        names.extend(GAUGES.map(String::from));
-        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b"_.=".contains(&b))));
-        let count = names.len();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), count);
+        let keyring = keyring();
+        let names = Names { keyring: &keyring, version: "0a1b2c3d", hosts: &[] };
+        let counters = (0..Counter::COUNT).filter_map(|index| Counter::name(index, &names));
+        let histograms = (0..Histogram::COUNT).filter_map(|index| Histogram::name(index, &names));
+        let gauges = (0..Gauge::COUNT).filter_map(|index| Gauge::name(index, &names));
+        let mut all: Vec<String> = counters.chain(histograms).chain(gauges).collect();
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.=".contains(&b);
+        assert!(all.iter().all(|name| name.bytes().all(allowed)));
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
     }
 
     #[test]
-    fn each_counter_has_the_name_of_its_place() {
-        for (words, make) in [
-            (Outcome::WORDS, &(|at| name_of(Counter::Session(Outcome::ALL[at]))) as &dyn Fn(usize) -> String),
-            (Displaced::WORDS, &|at| name_of(Counter::Displaced(Displaced::ALL[at]))),
-            (Refusal::WORDS, &|at| name_of(Counter::Refused(Refusal::ALL[at]))),
-            (Fault::WORDS, &|at| name_of(Counter::Fault(Fault::ALL[at]))),
-            (Memory::WORDS, &|at| name_of(Counter::Hit(Memory::ALL[at]))),
-            (Memory::WORDS, &|at| name_of(Counter::Miss(Memory::ALL[at]))),
-            (Memory::WORDS, &|at| name_of(Counter::Evicted(Memory::ALL[at]))),
-        ] {
-            for (at, word) in words.iter().enumerate() {
-                assert!(make(at).ends_with(&format!("={word}")), "{} is not {word}", make(at));
-            }
-        }
-        for (operation, result) in Operation::ALL.iter().flat_map(|o| CallResult::ALL.iter().map(move |r| (*o, *r))) {
-            let (name, words) = (name_of(Counter::StoreCall(operation, result)), (operation.word(), result.word()));
-            assert_eq!(name, format!("mooring_store_calls.operation={}.result={}", words.0, words.1));
-        }
-        for (counter, name) in [
+    fn each_metric_has_the_name_of_its_place() {
+        let keyring = keyring();
+        let names = Names { keyring: &keyring, version: "0a1b2c3d", hosts: &[host(0)] };
+        let counter = |counter: Counter| Counter::name(counter.index(), &names);
+        for (given, name) in [
             (Counter::Request(Basis::None), "mooring_requests.session=none"),
+            (Counter::Request(Basis::Refused(Refusal::Future)), "mooring_requests.session=refused"),
             (Counter::Request(Basis::Unread), "mooring_requests.session=unread"),
             (Counter::Session(Outcome::Created), "mooring_sessions.outcome=created"),
+            (Counter::Session(Outcome::Failed), "mooring_sessions.outcome=failed"),
             (Counter::Displaced(Displaced::Retried), "mooring_sessions_displaced.reason=retried"),
             (Counter::Refused(Refusal::Revoked), "mooring_tokens_refused.reason=revoked"),
+            (Counter::Fault(Fault::ProxyCall), "mooring_faults.kind=proxy_call"),
             (Counter::Fault(Fault::RevocationLost), "mooring_faults.kind=revocation_lost"),
+            (
+                Counter::StoreCall(Operation::Lookup, CallResult::Skipped),
+                "mooring_store_calls.operation=lookup.result=skipped",
+            ),
+            (Counter::StoreCall(Operation::Revoke, CallResult::Ok), "mooring_store_calls.operation=revoke.result=ok"),
             (Counter::Hit(Memory::Sessions), "mooring_cache_hits.cache=sessions"),
+            (Counter::Miss(Memory::Tokens), "mooring_cache_misses.cache=tokens"),
             (Counter::Evicted(Memory::Tokens), "mooring_cache_evictions.cache=tokens"),
             (Counter::LookupShared, "mooring_lookups_shared"),
             (Counter::Accepted(KeyAge::Current), "mooring_tokens_accepted.key=new"),
             (Counter::Accepted(KeyAge::Older(1)), "mooring_tokens_accepted.key=old"),
+            (Counter::Pinned(HostSlot(0)), "mooring_sessions_pinned.host=10.0.0.1:8000"),
         ] {
-            assert_eq!(name_of(counter), name);
+            assert_eq!(counter(given).as_deref(), Some(name));
         }
-        assert_eq!(counter_name(Counter::Accepted(KeyAge::Older(2)).index(), &keyring()), None);
-    }
-
-    #[test]
-    fn each_histogram_has_the_name_of_its_place() {
-        let names: Vec<String> = Histogram::names().collect();
-        let name = |histogram: Histogram| names[histogram.index()].as_str();
-        assert_eq!(name(Histogram::StoreCall(Operation::Revoke)), "mooring_store_call_time.operation=revoke");
-        assert_eq!(name(Histogram::Lifetime(Ending::Ended)), "mooring_session_lifetime.reason=ended");
-        assert_eq!(
-            name(Histogram::Lifetime(Ending::ExpiredAbsolute)),
-            "mooring_session_lifetime.reason=expired_absolute"
-        );
+        for unknown in [Counter::Accepted(KeyAge::Older(2)), Counter::Pinned(HostSlot(1))] {
+            assert_eq!(counter(unknown), None);
+        }
+        for (given, name) in [
+            (Histogram::StoreCall(Operation::Revoke), "mooring_store_call_time.operation=revoke"),
+            (Histogram::Lifetime(Ending::Ended), "mooring_session_lifetime.reason=ended"),
+            (Histogram::Lifetime(Ending::ExpiredAbsolute), "mooring_session_lifetime.reason=expired_absolute"),
+        ] {
+            assert_eq!(Histogram::name(given.index(), &names).as_deref(), Some(name));
+        }
+        for (given, name) in [
+            (Gauge::Entries(Memory::Tokens), "mooring_cache_entries.cache=tokens"),
+            (Gauge::BreakerOpen, "mooring_store_breaker_open"),
+            (Gauge::Config(ConfigVersion), "mooring_config.version=0a1b2c3d"),
+        ] {
+            assert_eq!(Gauge::name(given.index(), &names).as_deref(), Some(name));
+        }
+        assert_eq!(Counter::name(Counter::COUNT, &names), None);
     }
 
     #[test]
@@ -429,15 +540,13 @@ mod tests {
         }
         counts.add_pin(&host(0));
         counts.add_pin(&host(MAX_HOSTS + 1));
-        let taken = counts.take();
-        let names: Vec<(String, u32)> =
-            taken.into_iter().map(|(at, count)| (counts.host_name(at).unwrap(), count)).collect();
+        let names = counts.take_named(&keyring());
         assert_eq!(names.len(), MAX_HOSTS + 1);
         assert_eq!(names[0], ("mooring_sessions_pinned.host=10.0.0.1:8000".into(), 2));
         assert_eq!(names[255], ("mooring_sessions_pinned.host=10.0.0.1:8255".into(), 1));
         assert_eq!(names[256], ("mooring_sessions_pinned.host=other".into(), 2));
         counts.add_pin(&host(0));
-        assert_eq!(counts.take(), [(PINNED, 1)], "a host keeps its counter");
+        assert_eq!(counts.take(), [(Counter::Pinned(HostSlot(0)).index(), 1)], "a host keeps its counter");
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl<H: Host> Contexts<H> {
         let carried_name = affinity.carried_name();
         self.host.declare_request_property(&carried_name).map_err(|status| failed("declare a property", status))?;
         let version = config::version(&json);
-        let stats = Stats::define(&self.host, &config, &version).map_err(|status| failed("define a metric", status))?;
+        let stats = Stats::define(&self.host, &config, version).map_err(|status| failed("define a metric", status))?;
         self.host.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
         let clock = self.host.now().ok();
         Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), stats, clock })

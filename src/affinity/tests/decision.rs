@@ -13,8 +13,8 @@ impl Scene {
     }
 
     fn pinned_hosts(&mut self) -> Vec<(String, u32)> {
-        let taken = self.worker.counts.take();
-        taken.iter().filter_map(|(at, count)| Some((self.worker.counts.host_name(*at)?, *count))).collect()
+        let counted = self.worker.counts.take_named(&self.affinity.config.keyring);
+        counted.into_iter().filter(|(name, _)| name.starts_with("mooring_sessions_pinned.")).collect()
     }
 }
 
@@ -46,7 +46,7 @@ fn where_nothing_was_due_the_access_log_is_told_only_on_request() {
         let mut scene = Scene::resumed(members);
         scene.exchange();
         assert_eq!(scene.logged.as_deref(), logged);
-        assert_eq!(scene.outcome(), Outcome::Resumed, "counted all the same");
+        assert_eq!(scene.outcome(), "resumed", "counted all the same");
     }
 }
 
@@ -58,7 +58,7 @@ fn a_request_outside_of_the_path_is_plain() {
         let (exchange, _) = scene.request_with(&headers(&[(":path", "/"), ("cookie", "m=x")]));
         scene.respond(exchange);
         assert_eq!(scene.logged.as_deref(), logged);
-        assert_eq!((scene.is(Counter::Request(Basis::Outside)), scene.outcome()), (1, Outcome::Untouched));
+        assert_eq!((scene.is(Counter::Request(Basis::Outside)), scene.outcome()), (1, "untouched"));
     }
 }
 
@@ -76,7 +76,7 @@ fn a_move_says_why() {
         scene.exchange();
         assert_eq!(scene.logged, Some(format!("moved cookie {}", why.word())));
         assert_eq!(scene.is(Counter::Displaced(why)), 1);
-        assert_eq!(scene.outcome(), Outcome::Moved);
+        assert_eq!(scene.outcome(), "moved");
     }
 }
 
@@ -112,8 +112,9 @@ fn every_request_is_counted_by_what_it_came_with() {
     scene.respond(exchange);
     let request = scene.affinity.on_request(STREAM, &mut scene.worker, None, &scene.proxy);
     assert!(matches!(request, Request::Proceed(..)));
-    let counted = Basis::EVERY.map(|basis| scene.is(Counter::Request(basis)));
-    assert_eq!(counted, [1, 1, 1, 0, 0, 0, 0, 0, 1]);
+    for basis in [Basis::None, Basis::Refused(Refusal::Malformed), Basis::Cookie, Basis::Unread] {
+        assert_eq!(scene.is(Counter::Request(basis)), 1, "{basis:?}");
+    }
     assert_eq!(scene.is(Counter::Refused(Refusal::Malformed)), 2, "each cookie");
 }
 
@@ -125,7 +126,7 @@ fn a_further_pass_of_a_stream_is_counted_as_one() {
     let (exchange, _) = scene.request_with(&headers(&[]));
     scene.respond(exchange);
     assert_eq!(scene.is(Counter::Request(Basis::Redirected)), 1);
-    assert_eq!(scene.outcome(), Outcome::Resumed);
+    assert_eq!(scene.outcome(), "resumed");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_refused_token_is_counted_and_replaced() {
         assert_eq!(asked(&edits), None, "{refusal:?}");
         assert!(scene.counted(Counter::Refused(refusal)), "{refusal:?}");
         assert_eq!(scene.respond(exchange), Cookie::Issued);
-        assert_eq!(scene.outcome(), Outcome::Created);
+        assert_eq!(scene.outcome(), "created");
         assert_ne!(scene.cookie, Some(cookie));
     }
     let mut scene = Scene::new("");

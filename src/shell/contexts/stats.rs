@@ -3,24 +3,27 @@
 use crate::affinity::worker::Worker;
 use crate::clock::Monotonic;
 use crate::config::Config;
-use crate::observe::metrics::{self, COUNTERS, Counts, GAUGES, Histogram};
+use crate::observe::metrics::{ConfigVersion, Counter, Counts, Gauge, Histogram, Names};
 use crate::shell::host::{Host, MetricId, MetricKind, Status};
+use std::rc::Rc;
 
 /// The metrics of one configuration on one worker.
 pub struct Stats {
+    config: Rc<Config>,
+    version: String,
     /// By their places. `None`: of a host that no session was pinned to yet, or of a key that there is not.
     counters: Vec<Option<MetricId>>,
     histograms: Vec<MetricId>,
-    gauges: Vec<Gauge>,
+    gauges: Vec<SharedGauge>,
 }
 
 /// A gauge that all workers share, and this one's part in it.
-struct Gauge {
+struct SharedGauge {
     id: MetricId,
     told: i64,
 }
 
-impl Gauge {
+impl SharedGauge {
     /// Lost where the proxy refuses, until the next time.
     fn tell<H: Host>(&mut self, host: &H, value: i64) {
         let difference = value.saturating_sub(self.told);
@@ -35,30 +38,31 @@ impl Stats {
     ///
     /// # Errors
     /// What the proxy says when it refuses one.
-    pub fn define<H: Host>(host: &H, config: &Config, version: &str) -> Result<Self, Status> {
-        let mut counters = Vec::with_capacity(COUNTERS);
-        for at in 0..COUNTERS {
-            let name = metrics::counter_name(at, &config.keyring);
-            counters.push(name.map(|name| host.define_metric(MetricKind::Counter, &name)).transpose()?);
+    pub fn define<H: Host>(host: &H, config: &Rc<Config>, version: String) -> Result<Self, Status> {
+        let names = Names { keyring: &config.keyring, version: &version, hosts: &[] };
+        let define = |kind, name: Option<String>| name.map(|name| host.define_metric(kind, &name)).transpose();
+        let (mut counters, mut histograms, mut gauges) = (Vec::with_capacity(Counter::COUNT), Vec::new(), Vec::new());
+        for at in 0..Counter::COUNT {
+            counters.push(define(MetricKind::Counter, Counter::name(at, &names))?);
         }
-        let mut histograms = Vec::new();
-        for name in Histogram::names() {
-            histograms.push(host.define_metric(MetricKind::Histogram, &name)?);
+        for at in 0..Histogram::COUNT {
+            histograms.extend(define(MetricKind::Histogram, Histogram::name(at, &names))?);
         }
-        let mut gauges = Vec::new();
-        let version = metrics::version_gauge(version);
-        for name in GAUGES.into_iter().chain([version.as_str()]) {
-            gauges.push(Gauge { id: host.define_metric(MetricKind::Gauge, name)?, told: 0 });
+        for at in 0..Gauge::COUNT {
+            let id = define(MetricKind::Gauge, Gauge::name(at, &names))?;
+            gauges.extend(id.map(|id| SharedGauge { id, told: 0 }));
         }
-        Ok(Self { counters, histograms, gauges })
+        Ok(Self { config: Rc::clone(config), version, counters, histograms, gauges })
     }
 
     /// Tells the proxy what was counted. Lost where it refuses: there is nowhere left to count that.
     pub fn hand_over<H: Host>(&mut self, host: &H, counts: &mut Counts) {
-        for (at, count) in counts.take() {
+        let taken = counts.take();
+        let names = Names { keyring: &self.config.keyring, version: &self.version, hosts: counts.hosts() };
+        for (at, count) in taken {
             let Some(counter) = self.counters.get_mut(at) else { continue };
             if counter.is_none()
-                && let Some(name) = counts.host_name(at)
+                && let Some(name) = Counter::name(at, &names)
             {
                 *counter = host.define_metric(MetricKind::Counter, &name).ok();
             }
@@ -75,9 +79,10 @@ impl Stats {
 
     /// Tells the proxy what the worker has just now, and that this configuration is at work on it.
     pub fn tell_gauges<H: Host>(&mut self, host: &H, worker: &Worker, now: Monotonic) {
-        let values = worker.gauges(now).into_iter().chain([1]);
-        for (gauge, value) in self.gauges.iter_mut().zip(values) {
-            gauge.tell(host, i64::try_from(value).unwrap_or(i64::MAX));
+        for (gauge, value) in worker.gauges(now).into_iter().chain([(Gauge::Config(ConfigVersion), 1)]) {
+            if let Some(gauge) = self.gauges.get_mut(gauge.index()) {
+                gauge.tell(host, i64::try_from(value).unwrap_or(i64::MAX));
+            }
         }
     }
 

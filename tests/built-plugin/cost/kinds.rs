@@ -639,7 +639,7 @@ pub const KINDS: &[Kind] = &[
         name: "the configuration",
         config: default,
         happens: |_| {},
-        instructions: 760_000,
+        instructions: 900_000,
         calls: &[
             "on_configure:",
             "get_buffer_bytes configuration",
