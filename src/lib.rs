@@ -34,6 +34,7 @@
 //! | generation | how often a session's pins have changed: the higher one wins |
 //! | tombstone | what the store keeps of a session that ended |
 //! | lookup, create, move, touch, revoke | what is asked of the store |
+#![warn(unreachable_pub)]
 
 pub mod affinity;
 pub mod carrier;

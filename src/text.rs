@@ -2,24 +2,24 @@
 //!
 //! [`base64`], [`json`] and [`words`] (closed sets of them) are here too.
 
-pub mod base64;
-pub mod json;
-pub mod words;
+pub(crate) mod base64;
+pub(crate) mod json;
+pub(crate) mod words;
 
 /// The words one after the other. (The standard library's `concat` of strings panics where a length overflows.)
-pub fn concat(words: &[&str]) -> String {
+pub(crate) fn concat(words: &[&str]) -> String {
     joined(words, "")
 }
 
 /// A number in decimal digits. (The standard library's `to_string` panics where formatting fails.)
-pub fn decimal(number: impl Into<u64>) -> String {
+pub(crate) fn decimal(number: impl Into<u64>) -> String {
     let mut text = Vec::new();
     push_decimal(&mut text, number);
     String::from_utf8(text).unwrap_or_default()
 }
 
 /// Writes a number in decimal digits at the end of a text.
-pub fn push_decimal(text: &mut Vec<u8>, number: impl Into<u64>) {
+pub(crate) fn push_decimal(text: &mut Vec<u8>, number: impl Into<u64>) {
     let mut rest = number.into();
     let mut digits = [0; 20];
     let mut count: usize = 0;
@@ -35,7 +35,7 @@ pub fn push_decimal(text: &mut Vec<u8>, number: impl Into<u64>) {
 }
 
 /// The words with `separator` between them. (The standard library's `join` panics where a length overflows.)
-pub fn joined<T: AsRef<str>>(words: impl IntoIterator<Item = T>, separator: &str) -> String {
+pub(crate) fn joined<T: AsRef<str>>(words: impl IntoIterator<Item = T>, separator: &str) -> String {
     let mut joined = String::new();
     for (at, word) in words.into_iter().enumerate() {
         joined.push_str(if at == 0 { "" } else { separator });

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 /// What the reader tells of a field while it reads it.
 #[derive(Clone, Debug)]
-pub enum Note {
+pub(super) enum Note {
     Boolean,
     Text,
     Words(Vec<String>),
@@ -24,7 +24,7 @@ pub enum Note {
 
 /// What is known of a field.
 #[derive(Clone, Debug, Default)]
-pub struct FieldDescription {
+pub(super) struct FieldDescription {
     /// Its kind of value: never one of the three that are not.
     pub kind: Option<Note>,
     pub required: bool,
@@ -34,11 +34,11 @@ pub struct FieldDescription {
 
 /// What is known of every field, by its path, as in `keys[].id`.
 #[derive(Default)]
-pub struct Description(RefCell<BTreeMap<String, FieldDescription>>);
+pub(super) struct Description(RefCell<BTreeMap<String, FieldDescription>>);
 
 impl Description {
     /// Takes a note. Of several kinds the first holds: the others are what it is made of, a duration of a text.
-    pub fn add(&self, path: &str, note: Note) {
+    pub(super) fn add(&self, path: &str, note: Note) {
         let mut fields = self.0.borrow_mut();
         let known = fields.entry(path.replace("[0]", "[]")).or_default();
         match note {
@@ -55,7 +55,7 @@ impl Description {
         }
     }
 
-    pub fn into_fields(self) -> BTreeMap<String, FieldDescription> {
+    pub(super) fn into_fields(self) -> BTreeMap<String, FieldDescription> {
         self.0.into_inner()
     }
 }

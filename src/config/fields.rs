@@ -17,7 +17,7 @@ const ANYTHING: &Json = &Json::Bool(true);
 
 /// Collects errors.
 #[derive(Default)]
-pub struct Report {
+pub(super) struct Report {
     errors: Cell<Vec<ConfigError>>,
     /// What is read describes itself here, instead of being read.
     #[cfg(feature = "description")]
@@ -28,14 +28,14 @@ impl Report {
     /// Adds an error.
     #[cold]
     #[inline(never)]
-    pub fn error(&self, path: &str, rule: String) {
+    pub(super) fn error(&self, path: &str, rule: String) {
         let mut errors = self.errors.take();
         errors.push(ConfigError { path: path.into(), rule });
         self.errors.set(errors);
     }
 
     /// `value`, if there was no error. `value` is there whenever no error was reported.
-    pub fn finish<T>(self, value: Option<T>) -> Result<T, ConfigErrors> {
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, ConfigErrors> {
         match (self.errors.into_inner(), value) {
             (errors, Some(value)) if errors.is_empty() => Ok(value),
             (errors, _) => Err(ConfigErrors(errors)),
@@ -46,7 +46,7 @@ impl Report {
 #[cfg(feature = "description")]
 impl Report {
     /// What `read` says of the fields that it reads.
-    pub fn describe<T>(read: impl FnOnce(&Field<'_>) -> Option<T>) -> Description {
+    pub(super) fn describe<T>(read: impl FnOnce(&Field<'_>) -> Option<T>) -> Description {
         let report = Self { description: Some(Description::default()), ..Self::default() };
         // What it makes of nothing does not matter.
         let _ = read(&Field::root(&report, ANYTHING));
@@ -64,19 +64,19 @@ impl Report {
 
 /// A value and its place in the config.
 #[derive(Clone)]
-pub struct Field<'a> {
+pub(super) struct Field<'a> {
     report: &'a Report,
     path: String,
     json: &'a Json,
 }
 
 impl<'a> Field<'a> {
-    pub fn root(report: &'a Report, json: &'a Json) -> Self {
+    pub(super) fn root(report: &'a Report, json: &'a Json) -> Self {
         Self { report, path: String::new(), json }
     }
 
     /// Reports a broken rule here. `None`, for use in place of a value.
-    pub fn error<T>(&self, rule: impl Into<String>) -> Option<T> {
+    pub(super) fn error<T>(&self, rule: impl Into<String>) -> Option<T> {
         self.report.error(&self.path, rule.into());
         None
     }
@@ -90,14 +90,14 @@ impl<'a> Field<'a> {
         self.error(format!("is {}; accepted is {accepted}", self.json.kind()))
     }
 
-    pub fn bool(&self) -> Option<bool> {
+    pub(super) fn bool(&self) -> Option<bool> {
         #[cfg(feature = "description")]
         self.note(|| Note::Boolean);
         let Json::Bool(value) = self.json else { return self.mismatch("true or false") };
         Some(*value)
     }
 
-    pub fn string(&self, accepted: &str) -> Option<&'a str> {
+    pub(super) fn string(&self, accepted: &str) -> Option<&'a str> {
         #[cfg(feature = "description")]
         self.note(|| Note::Text);
         let Json::String(value) = self.json else { return self.mismatch(accepted) };
@@ -105,7 +105,7 @@ impl<'a> Field<'a> {
     }
 
     /// One of a closed set of words.
-    pub fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         #[cfg(feature = "description")]
         self.note(|| Note::Words(words.iter().map(|(word, _)| (*word).into()).collect()));
         let accepted = text::joined(words.iter().map(|(word, _)| text::concat(&["\"", word, "\""])), ", ");
@@ -115,7 +115,7 @@ impl<'a> Field<'a> {
     }
 
     /// A whole number.
-    pub fn whole(&self, range: RangeInclusive<u32>) -> Option<u32> {
+    pub(super) fn whole(&self, range: RangeInclusive<u32>) -> Option<u32> {
         #[cfg(feature = "description")]
         self.note(|| Note::Whole(range.clone()));
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
@@ -126,7 +126,7 @@ impl<'a> Field<'a> {
         whole.or_else(|| self.error(format!("is out of range; accepted is {accepted}")))
     }
 
-    pub fn duration(&self, shortest: Duration, longest: Duration) -> Option<Duration> {
+    pub(super) fn duration(&self, shortest: Duration, longest: Duration) -> Option<Duration> {
         #[cfg(feature = "description")]
         self.note(|| Note::Duration);
         let Some(value) = duration::parse(self.string(duration::FORM)?) else {
@@ -140,7 +140,7 @@ impl<'a> Field<'a> {
     }
 
     /// A duration of whole seconds.
-    pub fn seconds(&self, shortest: u32, longest: u32) -> Option<u32> {
+    pub(super) fn seconds(&self, shortest: u32, longest: u32) -> Option<u32> {
         let bounds = [shortest, longest].map(|bound| Duration::from_secs(bound.into()));
         let [shortest, longest] = bounds;
         let value = self.duration(shortest, longest)?;
@@ -151,7 +151,7 @@ impl<'a> Field<'a> {
     }
 
     /// The items of an array, which has so many of what it is made of.
-    pub fn items(&self, count: RangeInclusive<usize>, what: &str) -> Option<Vec<Field<'a>>> {
+    pub(super) fn items(&self, count: RangeInclusive<usize>, what: &str) -> Option<Vec<Field<'a>>> {
         let path = |at: usize| format!("{}[{at}]", self.path);
         #[cfg(feature = "description")]
         if self.note(|| Note::Items(count.clone())) {
@@ -166,12 +166,12 @@ impl<'a> Field<'a> {
         Some(items.iter().enumerate().map(field).collect())
     }
 
-    pub fn is_null(&self) -> bool {
+    pub(super) fn is_null(&self) -> bool {
         *self.json == Json::Null
     }
 
     /// The members of an object, which may have those in `known` and no other.
-    pub fn object(&self, known: &[&str]) -> Option<Object<'a>> {
+    pub(super) fn object(&self, known: &[&str]) -> Option<Object<'a>> {
         #[cfg(feature = "description")]
         if self.note(|| Note::Members(known.iter().map(|name| (*name).into()).collect())) {
             return Some(Object { report: self.report, path: self.path.clone(), members: &[] });
@@ -190,7 +190,12 @@ impl<'a> Field<'a> {
     }
 
     /// What is secret: `{"env": "NAME"}`, a variable that has it, or `{"INLINE": "…"}`, itself. Its place, and its bytes.
-    pub fn source(&self, inline: &str, what: &str, environment: Environment<'_>) -> Option<(Field<'a>, Vec<u8>)> {
+    pub(super) fn source(
+        &self,
+        inline: &str,
+        what: &str,
+        environment: Environment<'_>,
+    ) -> Option<(Field<'a>, Vec<u8>)> {
         let source = self.object(&["env", inline])?;
         let name = |field: &Field<'a>| field.string("the name of an environment variable");
         let (variable, itself) = (source.get("env"), source.get(inline));
@@ -229,7 +234,7 @@ fn shown(name: &str) -> String {
 }
 
 /// An object and its place in the config.
-pub struct Object<'a> {
+pub(super) struct Object<'a> {
     report: &'a Report,
     path: String,
     members: &'a [(String, Json)],
@@ -241,12 +246,12 @@ impl<'a> Object<'a> {
     }
 
     /// Where errors of this object go.
-    pub fn report(&self) -> &'a Report {
+    pub(super) fn report(&self) -> &'a Report {
         self.report
     }
 
     /// The member called `name`, if it was given.
-    pub fn get(&self, name: &str) -> Option<Field<'a>> {
+    pub(super) fn get(&self, name: &str) -> Option<Field<'a>> {
         let path = self.path_of(name);
         #[cfg(feature = "description")]
         if self.report.description.is_some() {
@@ -257,7 +262,7 @@ impl<'a> Object<'a> {
     }
 
     /// The member called `name`, which must be there.
-    pub fn required(&self, name: &str, accepted: &str) -> Option<Field<'a>> {
+    pub(super) fn required(&self, name: &str, accepted: &str) -> Option<Field<'a>> {
         #[cfg(feature = "description")]
         self.report.note(&self.path_of(name), || Note::Required);
         let field = self.get(name);
@@ -269,7 +274,7 @@ impl<'a> Object<'a> {
 
     /// The member called `name`, read, or `default` where it was not given.
     /// `None` where it was given and is wrong, which is reported.
-    pub fn read<T>(&self, name: &str, default: T, read: impl FnOnce(Field<'a>) -> Option<T>) -> Option<T> {
+    pub(super) fn read<T>(&self, name: &str, default: T, read: impl FnOnce(Field<'a>) -> Option<T>) -> Option<T> {
         match self.get(name) {
             Some(field) => read(field),
             None => Some(default),
@@ -277,7 +282,7 @@ impl<'a> Object<'a> {
     }
 
     /// As [`Object::read`], for a member that `null` turns off.
-    pub fn read_nullable<T>(
+    pub(super) fn read_nullable<T>(
         &self,
         name: &str,
         default: Option<T>,
@@ -289,7 +294,7 @@ impl<'a> Object<'a> {
     }
 
     /// Members of the object called `name`; no members where it was not given.
-    pub fn section(&self, name: &str, known: &[&str]) -> Option<Object<'a>> {
+    pub(super) fn section(&self, name: &str, known: &[&str]) -> Option<Object<'a>> {
         let absent = Object { report: self.report, path: self.path_of(name), members: &[] };
         self.read(name, absent, |field| field.object(known))
     }

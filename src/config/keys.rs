@@ -10,7 +10,7 @@ pub(super) struct Keys(Vec<(KeyId, Secret)>);
 
 impl Keys {
     /// The keyring for `scope`: the first key signs. `None` without keys, or when the scope is too long.
-    pub fn derive(&self, scope: &str) -> Option<Keyring> {
+    pub(super) fn derive(&self, scope: &str) -> Option<Keyring> {
         let mut keys = Vec::with_capacity(self.0.len());
         for (id, secret) in &self.0 {
             keys.push(Key::derive(id.clone(), secret, scope)?);

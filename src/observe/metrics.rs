@@ -7,7 +7,6 @@ use crate::credential::keyring::{KeyAge, Keyring, MAX_KEYS};
 use crate::credential::token::Refusal;
 use crate::observe::decision::{Basis, Displaced, Outcome};
 use crate::session::pin::HostAddr;
-use crate::text;
 use crate::text::words::{ClosedSet, closed_set};
 
 closed_set! {
@@ -116,7 +115,7 @@ pub struct ConfigVersion;
 pub struct Names<'a> {
     /// The keys of the configuration.
     pub keyring: &'a Keyring,
-    /// Its version ([`crate::config::version`]).
+    /// Its version.
     pub version: &'a str,
     /// Hosts that sessions were pinned to.
     pub hosts: &'a [HostAddr],

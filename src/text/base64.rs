@@ -19,12 +19,12 @@ const VALUES: [u8; 256] = {
 };
 
 /// Base64url without padding (section 5).
-pub fn url_safe(bytes: &[u8]) -> String {
+pub(crate) fn url_safe(bytes: &[u8]) -> String {
     encode(bytes, URL_SAFE)
 }
 
 /// Base64 with padding (section 4).
-pub fn standard(bytes: &[u8]) -> String {
+pub(crate) fn standard(bytes: &[u8]) -> String {
     let mut text = encode(bytes, STANDARD);
     while !text.len().is_multiple_of(4) {
         text.push('=');
@@ -33,7 +33,7 @@ pub fn standard(bytes: &[u8]) -> String {
 }
 
 /// Reads base64url without padding. `None` for any other form: there is one text for each sequence of bytes.
-pub fn from_url_safe(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn from_url_safe(text: &[u8]) -> Option<Vec<u8>> {
     let groups = text.chunks_exact(4);
     let last = groups.remainder();
     let mut bytes = vec![0; groups.len().saturating_mul(3)];
@@ -72,7 +72,7 @@ fn group(symbols: [u8; 4], seen: &mut u8) -> [u8; 3] {
 }
 
 /// Reads base64 of either alphabet, with padding or without.
-pub fn from_any(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn from_any(text: &[u8]) -> Option<Vec<u8>> {
     let whole = text.len().is_multiple_of(4);
     let unpadded = [&b"=="[..], b"="].iter().find_map(|padding| text.strip_suffix(*padding).filter(|_| whole));
     let text = unpadded.unwrap_or(text);

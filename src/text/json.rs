@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Json {
+pub(crate) enum Json {
     /// `null`
     Null,
     /// `true`, `false`
@@ -22,7 +22,7 @@ pub enum Json {
 
 impl Json {
     /// What kind of value this is, for error messages.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",

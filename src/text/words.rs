@@ -1,7 +1,7 @@
 //! Closed sets that have a word for each of their members.
 
 /// A closed set of values, each with a word for counters and logs.
-pub trait ClosedSet: Copy {
+pub(crate) trait ClosedSet: Copy {
     /// Their words, in order.
     const WORDS: &'static [&'static str];
 

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Takes the plugin's JSON, or YAML with it: Envoy's, a WasmPlugin, TrafficExtension or EnvoyFilter of Istio, an
 /// EnvoyExtensionPolicy of Envoy Gateway. Says what the plugin would do, or every rule that is broken.
 #[derive(Args)]
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// Files to check; - is stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -40,7 +40,7 @@ struct Finding {
     notes: Vec<String>,
 }
 
-pub fn run(options: &CheckOptions) -> Result<Report, Failure> {
+pub(crate) fn run(options: &CheckOptions) -> Result<Report, Failure> {
     let values = options.sources.read()?;
     let missing = if options.ignore_missing_env { Missing::MadeUp } else { Missing::Refused };
     let (mut text, mut files, mut fine) = (String::new(), Vec::new(), true);
@@ -229,11 +229,11 @@ impl Summary {
 }
 
 /// The errors of a config, each on a line of its own.
-pub fn listed(errors: &ConfigErrors) -> String {
+pub(crate) fn listed(errors: &ConfigErrors) -> String {
     errors.0.iter().map(|error| format!("\n  {error}")).collect()
 }
 
 /// What `mooring_config` has as its version, where the plugin gets the JSON as it is: a controller of Kubernetes writes its own.
-pub fn version_of(json: &str, form: Form) -> Option<String> {
+pub(crate) fn version_of(json: &str, form: Form) -> Option<String> {
     matches!(form, Form::Json | Form::StringValue).then(|| version(json.as_bytes()))
 }

@@ -7,12 +7,12 @@ use serde_json::json;
 
 /// Prints what a shell needs to complete this command's arguments.
 #[derive(Args)]
-pub struct CompletionsOptions {
+pub(crate) struct CompletionsOptions {
     /// Which shell
     shell: Shell,
 }
 
-pub fn run(options: &CompletionsOptions) -> Report {
+pub(crate) fn run(options: &CompletionsOptions) -> Report {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut crate::CommandLine::command(), "mooring", &mut script);
     let text = String::from_utf8_lossy(&script).into_owned();

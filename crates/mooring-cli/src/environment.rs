@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Where values come from.
 #[derive(Args)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// A file with lines of NAME=VALUE, which go before the environment's
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
@@ -21,7 +21,7 @@ pub struct Sources {
 
 /// What a Wasm VM gets, as the file says.
 #[derive(Clone, Default)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// With a value in the file.
     pub given: BTreeMap<String, String>,
     /// From the proxy's own environment.
@@ -29,10 +29,10 @@ pub struct Passed {
 }
 
 /// Variables with their values here, from files and the environment.
-pub struct Values(BTreeMap<String, Vec<u8>>);
+pub(crate) struct Values(BTreeMap<String, Vec<u8>>);
 
 impl Sources {
-    pub fn read(&self) -> Result<Values, Failure> {
+    pub(crate) fn read(&self) -> Result<Values, Failure> {
         let mut values = BTreeMap::new();
         for path in &self.env_file {
             let text = fs::read_to_string(path)
@@ -60,7 +60,7 @@ fn unquoted(value: &str) -> &str {
 
 impl Values {
     /// No values but the environment's.
-    pub fn of_environment() -> Self {
+    pub(crate) fn of_environment() -> Self {
         Self(BTreeMap::new())
     }
 
@@ -72,7 +72,7 @@ impl Values {
 }
 
 /// A plugin's environment, and what became of the variables that it asked for.
-pub struct Environment<'a> {
+pub(crate) struct Environment<'a> {
     /// `None`: the file does not show it.
     passed: Option<&'a Passed>,
     values: &'a Values,
@@ -84,7 +84,7 @@ pub struct Environment<'a> {
 
 /// What becomes of a variable that has no value here.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     Refused,
     /// It gets a value made up for the occasion.
     MadeUp,
@@ -92,7 +92,7 @@ pub enum Missing {
 
 /// What became of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VariableState {
+pub(crate) enum VariableState {
     Value,
     MadeUp,
     /// The VM gets it, and here it has no value.
@@ -103,13 +103,13 @@ pub enum VariableState {
 
 impl<'a> Environment<'a> {
     /// For the plugin with this configuration.
-    pub fn new(passed: Option<&'a Passed>, values: &'a Values, missing: Missing, config: &'a Value) -> Self {
+    pub(crate) fn new(passed: Option<&'a Passed>, values: &'a Values, missing: Missing, config: &'a Value) -> Self {
         let token = config.pointer("/store/token/env").and_then(Value::as_str);
         Self { passed, values, missing, token, asked: RefCell::default() }
     }
 
     /// The value of a variable, as the plugin will ask for it.
-    pub fn value(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn value(&self, name: &str) -> Option<Vec<u8>> {
         let given = self.passed.and_then(|passed| passed.given.get(name));
         let (found, value) = if let Some(given) = given {
             (VariableState::Value, Some(given.clone().into_bytes()))
@@ -135,7 +135,7 @@ impl<'a> Environment<'a> {
     }
 
     /// The variables that were asked for.
-    pub fn asked(&self) -> BTreeMap<String, VariableState> {
+    pub(crate) fn asked(&self) -> BTreeMap<String, VariableState> {
         self.asked.borrow().clone()
     }
 }

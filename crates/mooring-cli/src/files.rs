@@ -10,7 +10,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 /// A config of the plugin, and where it is.
-pub struct Plugin {
+pub(crate) struct Plugin {
     /// What it is called: its place, with the number of its document in front where there are several, as in
     /// `2:spec.pluginConfig`.
     pub label: String,
@@ -28,7 +28,7 @@ pub struct Plugin {
 
 /// How a config is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// The file is the JSON.
     Json,
     /// Envoy's `google.protobuf.StringValue`, which the plugin gets as it is.
@@ -40,7 +40,7 @@ pub enum Form {
 }
 
 /// A file, and the configs in it.
-pub struct File {
+pub(crate) struct File {
     pub text: String,
     pub plugins: Vec<Plugin>,
 }
@@ -49,7 +49,7 @@ pub struct File {
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Reads a file; `-` is stdin.
-pub fn text_of(path: &Path) -> Result<String, Failure> {
+pub(crate) fn text_of(path: &Path) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
@@ -62,7 +62,7 @@ pub fn text_of(path: &Path) -> Result<String, Failure> {
 
 impl File {
     /// Reads a file, and finds the plugin's configs in it.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = text_of(path)?;
         Self::find(text).map_err(|reason| format!("{}: {reason}", path.display()))
     }
@@ -101,7 +101,7 @@ impl File {
     }
 
     /// The one config that is meant: the only one, or the one at this place.
-    pub fn plugin(&self, place: Option<&str>) -> Result<&Plugin, Failure> {
+    pub(crate) fn plugin(&self, place: Option<&str>) -> Result<&Plugin, Failure> {
         let named = self.plugins.iter().filter(|plugin| place.is_none_or(|place| plugin.label == place));
         match named.collect::<Vec<_>>().as_slice() {
             [plugin] => Ok(plugin),
@@ -137,7 +137,7 @@ fn is_known(document: &Value) -> bool {
 }
 
 /// The documents of a YAML text.
-pub fn documents_of(text: &str) -> Result<Vec<Value>, String> {
+pub(crate) fn documents_of(text: &str) -> Result<Vec<Value>, String> {
     let mut documents = Vec::new();
     for document in serde_norway::Deserializer::from_str(text) {
         let value = serde_norway::Value::deserialize(document).and_then(|mut value| {
@@ -187,7 +187,7 @@ impl Place {
 }
 
 /// A member of a message of Envoy's, which may have either of two names.
-pub fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
     let camel = name.split('_').enumerate().map(|(at, word)| match (at, word.split_at_checked(1)) {
         (1.., Some((first, rest))) => format!("{}{rest}", first.to_ascii_uppercase()),
         _ => word.to_owned(),
@@ -196,7 +196,7 @@ pub fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
 }
 
 /// Whether the type of a message ends with this.
-pub fn is_type(value: &Value, name: &str) -> bool {
+pub(crate) fn is_type(value: &Value, name: &str) -> bool {
     value["@type"].as_str().is_some_and(|kind| kind.ends_with(name))
 }
 

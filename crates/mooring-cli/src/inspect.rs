@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// With several of them, the newest that is valid counts, as in the plugin. The store is not asked: it may have revoked the
 /// session.
 #[derive(Args)]
-pub struct InspectOptions {
+pub(crate) struct InspectOptions {
     /// Read from this file, not from stdin
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -64,7 +64,7 @@ struct Finding {
     untimely: Option<Refusal>,
 }
 
-pub fn run(options: &InspectOptions) -> Result<Report, Failure> {
+pub(crate) fn run(options: &InspectOptions) -> Result<Report, Failure> {
     let judge = Judge::new(options)?;
     let text = text_of(options.file.as_deref().unwrap_or_else(|| "-".as_ref()))?;
     let name = judge.config.as_ref().map(|config| config.cookie.set_cookie.name());

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Makes a new secret: 32 random bytes, as base64.
 #[derive(Args)]
-pub struct KeygenOptions {
+pub(crate) struct KeygenOptions {
     /// The id that its key will have. Default: this month, as in 2026-11
     #[arg(long, value_name = "ID", value_parser = key_id)]
     id: Option<String>,
@@ -20,7 +20,7 @@ pub struct KeygenOptions {
     out: Option<PathBuf>,
 }
 
-pub fn run(options: &KeygenOptions) -> Result<Report, Failure> {
+pub(crate) fn run(options: &KeygenOptions) -> Result<Report, Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bytes: {error}"))?;
     let secret = mooring::config::secret_text(&bytes);

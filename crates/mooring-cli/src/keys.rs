@@ -7,22 +7,22 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A key id from the command line.
-pub fn key_id(text: &str) -> Result<String, String> {
+pub(crate) fn key_id(text: &str) -> Result<String, String> {
     KeyId::new(text).map(|id| id.as_str().to_owned()).ok_or_else(|| "1 to 32 characters of A-Z a-z 0-9 _ -".to_owned())
 }
 
 /// The variable of a key's own: `MOORING_KEY_2026_11`.
-pub fn variable_for(id: &str) -> String {
+pub(crate) fn variable_for(id: &str) -> String {
     format!("MOORING_KEY_{}", id.replace('-', "_").to_ascii_uppercase())
 }
 
 /// A key whose secret is in an environment variable, as JSON.
-pub fn written(id: &str, variable: &str) -> String {
+pub(crate) fn written(id: &str, variable: &str) -> String {
     format!(r#"{{ "id": {}, "secret": {{ "env": {} }} }}"#, Value::from(id), Value::from(variable))
 }
 
 /// Where the keys are in a text.
-pub struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     text: &'a str,
     keys: Vec<KeyEntry>,
 }
@@ -34,7 +34,7 @@ struct KeyEntry {
 
 impl<'a> Keys<'a> {
     /// Finds the keys. `None` where the text is no config that the plugin's reader accepts.
-    pub fn find(text: &'a str) -> Option<Self> {
+    pub(crate) fn find(text: &'a str) -> Option<Self> {
         let place = |raw: &RawValue| {
             let from = (raw.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
             Some(from..from.checked_add(raw.get().len())?)
@@ -49,7 +49,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The ids, in order: the first signs.
-    pub fn ids(&self) -> Vec<&str> {
+    pub(crate) fn ids(&self) -> Vec<&str> {
         self.keys.iter().map(|key| key.id.as_str()).collect()
     }
 
@@ -63,7 +63,7 @@ impl<'a> Keys<'a> {
     }
 
     /// With this key behind the others, laid out as they are.
-    pub fn added(&self, id: &str, variable: &str) -> Option<String> {
+    pub(crate) fn added(&self, id: &str, variable: &str) -> Option<String> {
         let last = self.keys.last()?;
         let between = match self.keys.len().checked_sub(2).and_then(|before| self.keys.get(before)) {
             Some(before) => self.text.get(before.place.end..last.place.start)?.to_owned(),
@@ -78,7 +78,7 @@ impl<'a> Keys<'a> {
     }
 
     /// With the key at this position first, and the others behind it in their order.
-    pub fn promoted(&self, position: usize) -> Option<String> {
+    pub(crate) fn promoted(&self, position: usize) -> Option<String> {
         let mut order: Vec<usize> = (0..self.keys.len()).collect();
         order.get_mut(..=position)?.rotate_right(1);
         let mut text = String::new();
@@ -93,7 +93,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Without the key at this position, which is not the first.
-    pub fn retired(&self, position: usize) -> Option<String> {
+    pub(crate) fn retired(&self, position: usize) -> Option<String> {
         let before = self.keys.get(position.checked_sub(1)?)?;
         self.replaced(before.place.end..self.keys.get(position)?.place.end, "")
     }

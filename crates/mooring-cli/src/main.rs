@@ -2,6 +2,7 @@
 //!
 //! `files` finds the plugin's configs in a file, `surroundings` looks at what is around them there, `environment` knows the
 //! variables; each command has a module of its own. What reads configs and tokens is the library, as it is in the plugin.
+#![warn(unreachable_pub)]
 
 mod check;
 mod completions;

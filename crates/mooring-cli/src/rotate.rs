@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// add puts a new key behind the others, promote puts it first, retire removes an old one. Each step prints the next
 /// configuration, and says what to wait for before the step after it. Nothing but the keys changes.
 #[derive(Args)]
-pub struct RotateOptions {
+pub(crate) struct RotateOptions {
     #[command(subcommand)]
     step: Step,
 }
@@ -71,7 +71,7 @@ struct Target {
     in_place: bool,
 }
 
-pub fn run(options: &RotateOptions) -> Result<Report, Failure> {
+pub(crate) fn run(options: &RotateOptions) -> Result<Report, Failure> {
     let (Step::Add { target, .. } | Step::Promote { target, .. } | Step::Retire { target, .. }) = &options.step;
     let file = File::read(&target.file)?;
     let plugin = file.plugin(target.place.as_deref())?;

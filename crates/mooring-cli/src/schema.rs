@@ -6,9 +6,9 @@ use mooring::config::schema::schema;
 
 /// Prints the JSON Schema of the plugin's configuration, for editors.
 #[derive(Args)]
-pub struct SchemaOptions {}
+pub(crate) struct SchemaOptions {}
 
-pub fn run() -> Report {
+pub(crate) fn run() -> Report {
     let json = schema();
     Report { text: format!("{json:#}\n"), aside: String::new(), json, verdict: Verdict::Fine }
 }

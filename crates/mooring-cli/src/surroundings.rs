@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// What a file shows around a plugin. Empty where it shows nothing.
 #[derive(Default)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// The clusters that it names.
     pub clusters: Vec<String>,
     /// Whether there are no others.
@@ -30,7 +30,7 @@ struct Bridge {
 }
 
 /// Something that the plugin's own configuration cannot show, and that is likely to be wrong.
-pub struct Warning {
+pub(crate) struct Warning {
     /// Its name, for programs.
     pub kind: &'static str,
     /// What it is, and what to do.
@@ -39,7 +39,7 @@ pub struct Warning {
 
 impl Surroundings {
     /// Of the plugin that is in this chain, if it is in one: a connection manager, and a position there.
-    pub fn of(document: &Value, chain: Option<(&Value, usize)>) -> Self {
+    pub(crate) fn of(document: &Value, chain: Option<(&Value, usize)>) -> Self {
         let bootstrap = member(document, "static_resources");
         let clusters = member(bootstrap, "clusters").as_array().into_iter().flatten();
         Self {
@@ -50,7 +50,7 @@ impl Surroundings {
     }
 
     /// What is likely to be wrong around a plugin with this configuration.
-    pub fn warnings(&self, config: &Config) -> Vec<Warning> {
+    pub(crate) fn warnings(&self, config: &Config) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |kind, text| warnings.push(Warning { kind, text });
         let header = config.upstream.header.as_str();

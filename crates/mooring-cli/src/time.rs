@@ -7,19 +7,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const LATEST: u64 = 253_402_300_799;
 
 #[allow(clippy::disallowed_methods)]
-pub fn now() -> UnixTime {
+pub(crate) fn now() -> UnixTime {
     UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// `2026-11-21T20:00:00Z`
-pub fn written(time: UnixTime) -> String {
+pub(crate) fn written(time: UnixTime) -> String {
     let since = Duration::from_secs(time.0.min(LATEST));
     UNIX_EPOCH.checked_add(since).map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
 }
 
 /// `2h 3m`: what a config would say, of the two largest units.
 #[allow(clippy::arithmetic_side_effects)] // Of units, none of which is 0.
-pub fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let mut left = seconds;
     let parts = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)].map(|(unit, size)| {
         let (count, rest) = (left / size, left % size);
@@ -32,7 +32,7 @@ pub fn span(seconds: u64) -> String {
 }
 
 /// `(2h 3m ago)`, `(in 5m)`
-pub fn beside(time: UnixTime, now: UnixTime) -> String {
+pub(crate) fn beside(time: UnixTime, now: UnixTime) -> String {
     if time > now {
         format!("in {}", span(time.seconds_since(now)))
     } else {
@@ -41,7 +41,7 @@ pub fn beside(time: UnixTime, now: UnixTime) -> String {
 }
 
 /// Reads RFC 3339, or seconds since the Unix epoch.
-pub fn parse(text: &str) -> Result<UnixTime, String> {
+pub(crate) fn parse(text: &str) -> Result<UnixTime, String> {
     let epoch = text.parse().ok().map(UnixTime);
     let time = || humantime::parse_rfc3339_weak(text).ok()?.duration_since(UNIX_EPOCH).ok();
     epoch

@@ -1,13 +1,13 @@
 //! Where sessions are kept. Each operation is atomic: a backend never reads and then writes in two steps that others can come between.
 
-pub mod memory;
-pub mod redis;
+pub(crate) mod memory;
+pub(crate) mod redis;
 
 use crate::contract::{ETag, SessionKey, Ttl, Value};
 use std::fmt;
 
 /// What is kept under a key.
-pub enum Lookup {
+pub(crate) enum Lookup {
     /// A value.
     Found(Value),
     /// A tombstone.
@@ -17,7 +17,7 @@ pub enum Lookup {
 }
 
 /// What became of a conditional write.
-pub enum Write {
+pub(crate) enum Write {
     /// It is written.
     Done,
     /// Another value is there, and stays.
@@ -29,7 +29,7 @@ pub enum Write {
 }
 
 /// What became of a touch.
-pub enum Touch {
+pub(crate) enum Touch {
     /// The session lives at least as long as was asked.
     Done,
     /// Nothing is there.
@@ -40,7 +40,7 @@ pub enum Touch {
 
 /// Why an operation could not be done. Nothing is known of whether a write took effect, except where it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The backend did not answer in time.
     Timeout,
     /// There is no connection to the backend.
@@ -63,7 +63,7 @@ pub enum Failure {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Timeout,
         Self::Unreachable,
         Self::Auth,
@@ -76,7 +76,7 @@ impl Failure {
     ];
 
     /// One word, for metrics, logs and `/readyz`.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
@@ -98,7 +98,7 @@ impl fmt::Display for Failure {
 }
 
 /// Where sessions are kept. A clone is another handle of the same.
-pub trait Backend: Clone + Send + Sync + 'static {
+pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// What is kept under `key`.
     fn lookup(&self, key: &SessionKey) -> impl Future<Output = Result<Lookup, Failure>> + Send;
 

@@ -21,25 +21,25 @@ const CONDITION_MISSING: Refusal = Refusal(
     "a PUT needs If-None-Match: * to create, or If-Match: with one strong etag to replace",
 );
 /// A value is longer than [`MAX_VALUE`].
-pub const VALUE_TOO_LONG: Refusal =
+pub(crate) const VALUE_TOO_LONG: Refusal =
     Refusal(StatusCode::PAYLOAD_TOO_LARGE, "a value is 1 to 4096 bytes of visible ASCII");
 
 /// A request that breaks a rule: the status, and one line that says the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal(pub StatusCode, pub &'static str);
+pub(crate) struct Refusal(pub StatusCode, pub &'static str);
 
 /// The namespaces whose keys are served: what else is in the same Redis is nobody's business here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Namespaces(Vec<String>);
+pub(crate) struct Namespaces(Vec<String>);
 
 impl Namespaces {
     /// These; `None` where there is none, or one is not 1 to 64 of `[A-Za-z0-9_.-]`, the rule of the plugin's `store.namespace`.
-    pub fn new(names: Vec<String>) -> Option<Self> {
+    pub(crate) fn new(names: Vec<String>) -> Option<Self> {
         (!names.is_empty() && names.iter().all(|name| is_namespace(name))).then_some(Self(names))
     }
 
     /// A key of the first of them that no session can have, to try with whether a backend takes writes.
-    pub fn probe(&self) -> String {
+    pub(crate) fn probe(&self) -> String {
         self.0.iter().take(1).map(|name| format!("{name}:probe")).collect()
     }
 
@@ -50,37 +50,37 @@ impl Namespaces {
 
 /// The name of a session: a namespace that is served, a colon, and 43 of `[A-Za-z0-9_-]`. Never logged.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SessionKey(String);
+pub(crate) struct SessionKey(String);
 
 impl SessionKey {
     /// The rule of keys, to refuse with.
-    pub const RULE: Refusal = KEY_RULE;
+    pub(crate) const RULE: Refusal = KEY_RULE;
 
     /// Reads a key, percent-decoded.
     ///
     /// # Errors
     /// When it breaks the rule.
-    pub fn parse(text: String, namespaces: &Namespaces) -> Result<Self, Refusal> {
+    pub(crate) fn parse(text: String, namespaces: &Namespaces) -> Result<Self, Refusal> {
         let namespace = namespace_of(&text).ok_or(KEY_RULE)?;
         if namespaces.serve(namespace) { Ok(Self(text)) } else { Err(NAMESPACE_RULE) }
     }
 
     /// The key as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// What a session's key leads to: opaque to the store. Never logged.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Value(Bytes);
+pub(crate) struct Value(Bytes);
 
 impl Value {
     /// Reads a value that a client sends: 1 to 4096 bytes of visible ASCII. The empty string is what a tombstone is in Redis.
     ///
     /// # Errors
     /// When it breaks the rule.
-    pub fn parse(bytes: Bytes) -> Result<Self, Refusal> {
+    pub(crate) fn parse(bytes: Bytes) -> Result<Self, Refusal> {
         if bytes.len() > MAX_VALUE {
             return Err(VALUE_TOO_LONG);
         }
@@ -89,43 +89,43 @@ impl Value {
     }
 
     /// A value that a backend holds. What somebody else wrote there is passed on, for the client to refuse; `None` when it is too long.
-    pub fn stored(bytes: Vec<u8>) -> Option<Self> {
+    pub(crate) fn stored(bytes: Vec<u8>) -> Option<Self> {
         (bytes.len() <= MAX_VALUE).then(|| Self(bytes.into()))
     }
 
     /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The bytes, as a body.
-    pub fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         self.0
     }
 
     /// The etag of this value.
-    pub fn etag(&self) -> ETag {
+    pub(crate) fn etag(&self) -> ETag {
         ETag::of(&self.0)
     }
 }
 
 /// A strong etag, without its quotes. That of a value is the SHA-1 of the value in lower-case hex, which Lua in Redis can compute too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ETag(String);
+pub(crate) struct ETag(String);
 
 impl ETag {
     /// The etag of a value.
-    pub fn of(value: &[u8]) -> Self {
+    pub(crate) fn of(value: &[u8]) -> Self {
         Self(lower_case_sha1(value))
     }
 
     /// The etag as text, without its quotes.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The etag as a header's value.
-    pub fn to_header(&self) -> Option<HeaderValue> {
+    pub(crate) fn to_header(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(&format!("\"{}\"", self.0)).ok()
     }
 
@@ -137,21 +137,21 @@ impl ETag {
 }
 
 /// The SHA-1 of some bytes, in lower-case hex: `redis.sha1hex`, and the name of a script in Redis.
-pub fn lower_case_sha1(bytes: &[u8]) -> String {
+pub(crate) fn lower_case_sha1(bytes: &[u8]) -> String {
     let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default());
     Sha1::digest(bytes).into_iter().flat_map(digits).collect()
 }
 
 /// How long what is written lives: 1 to 40,000,000 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ttl(u32);
+pub(crate) struct Ttl(u32);
 
 impl Ttl {
     /// Reads `Mooring-TTL`.
     ///
     /// # Errors
     /// When it is missing, there more than once, or breaks the rule.
-    pub fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
         let text = only(headers, TTL_HEADER).and_then(|header| header.to_str().ok()).ok_or(TTL_RULE)?;
         // `parse` alone would accept a sign.
         let seconds: u32 =
@@ -160,14 +160,14 @@ impl Ttl {
     }
 
     /// Whole seconds.
-    pub fn seconds(self) -> u32 {
+    pub(crate) fn seconds(self) -> u32 {
         self.0
     }
 }
 
 /// What must hold for a PUT to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// `If-None-Match: *`: nothing is there.
     Absent,
     /// `If-Match`: the value that is there has this etag.
@@ -179,7 +179,7 @@ impl Condition {
     ///
     /// # Errors
     /// When there is none, there are both, or it is not one that the contract knows.
-    pub fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
         match (headers.contains_key(IF_NONE_MATCH), headers.contains_key(IF_MATCH)) {
             (false, false) => Err(CONDITION_MISSING),
             (true, true) => Err(CONDITION_RULE),

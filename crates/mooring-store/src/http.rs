@@ -28,21 +28,21 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const METRICS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The bearer tokens that are accepted, as digests: comparing these takes no longer for a token that is nearly right.
-pub struct Tokens(Vec<[u8; 32]>);
+pub(crate) struct Tokens(Vec<[u8; 32]>);
 
 impl Tokens {
     /// These tokens; without any, everybody is let in.
-    pub fn new(tokens: &[String]) -> Self {
+    pub(crate) fn new(tokens: &[String]) -> Self {
         Self(tokens.iter().map(|token| Sha256::digest(token).into()).collect())
     }
 
     /// Whether everybody is let in.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether a request of the contract has one, where one is wanted.
-    pub fn are_shown_by<T>(&self, request: &axum::http::Request<T>) -> bool {
+    pub(crate) fn are_shown_by<T>(&self, request: &axum::http::Request<T>) -> bool {
         request.uri().path().starts_with(SESSIONS) && self.accept(request.headers())
     }
 
@@ -65,7 +65,7 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 }
 
 /// What the handlers share.
-pub struct App<B> {
+pub(crate) struct App<B> {
     /// Where sessions are kept.
     pub backend: B,
     /// Who is let in.
@@ -79,7 +79,7 @@ pub struct App<B> {
 }
 
 /// All endpoints.
-pub fn router<B: Backend>(app: App<B>) -> Router {
+pub(crate) fn router<B: Backend>(app: App<B>) -> Router {
     let app = Arc::new(app);
     let sessions = Router::new()
         .route("/v1/sessions/{key}", get(lookup::<B>).put(put::<B>).delete(revoke::<B>))
@@ -103,7 +103,7 @@ pub fn router<B: Backend>(app: App<B>) -> Router {
 }
 
 /// The endpoint of Prometheus, for a port of its own.
-pub fn metrics_router(metrics: Metrics) -> Router {
+pub(crate) fn metrics_router(metrics: Metrics) -> Router {
     Router::new()
         .route("/metrics", get(async move || ([(CONTENT_TYPE, METRICS_TEXT)], metrics.text())))
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "no such path; metrics are at /metrics") })
@@ -178,7 +178,7 @@ fn text(status: StatusCode, line: &str) -> Response {
 }
 
 /// The answer where too many requests are under way.
-pub fn busy() -> Response {
+pub(crate) fn busy() -> Response {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "busy");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
@@ -302,7 +302,7 @@ async fn measure<B: Backend>(State(app): State<Arc<App<B>>>, request: Request, n
 }
 
 /// Which operation of the contract a request asks for.
-pub fn operation(method: &Method, headers: &HeaderMap) -> Operation {
+pub(crate) fn operation(method: &Method, headers: &HeaderMap) -> Operation {
     match *method {
         Method::GET | Method::HEAD => Operation::Lookup,
         Method::PUT if headers.contains_key(IF_MATCH) => Operation::Move,

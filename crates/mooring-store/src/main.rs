@@ -2,6 +2,7 @@
 //!
 //! `contract` says what a request may ask, `http` answers it over a `backend`, `server` holds the connections, `options` reads the
 //! command line.
+#![warn(unreachable_pub)]
 
 mod backend;
 mod contract;

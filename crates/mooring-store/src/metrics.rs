@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The operations of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// `GET`.
     Lookup,
     /// `PUT`, unless it is a move.
@@ -28,7 +28,7 @@ impl Operation {
     const ALL: [Self; 6] = [Self::Lookup, Self::Create, Self::Move, Self::Touch, Self::Revoke, Self::Other];
 
     /// One word.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
             Self::Create => "create",
@@ -42,7 +42,7 @@ impl Operation {
 
 /// The counters. A clone counts into the same.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,
@@ -66,7 +66,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When two metrics have the same name.
-    pub fn new() -> prometheus::Result<Self> {
+    pub(crate) fn new() -> prometheus::Result<Self> {
         let requests = Opts::new("mooring_store_requests_total", "Requests of the contract, by operation and status.");
         let durations = HistogramOpts::new("mooring_store_request_duration_seconds", "How long a request took.");
         let redis_errors = Opts::new("mooring_store_redis_errors_total", "Commands that Redis did not do, by reason.");
@@ -106,7 +106,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When it is shown already.
-    pub fn show_memory(&self) -> prometheus::Result<()> {
+    pub(crate) fn show_memory(&self) -> prometheus::Result<()> {
         self.registry.register(Box::new(self.sessions.clone()))?;
         self.registry.register(Box::new(self.tombstones.clone()))?;
         self.registry.register(Box::new(self.bytes.clone()))?;
@@ -117,7 +117,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When it is shown already.
-    pub fn show_redis(&self) -> prometheus::Result<()> {
+    pub(crate) fn show_redis(&self) -> prometheus::Result<()> {
         for reason in Failure::ALL {
             let _ = self.redis_errors.get_metric_with_label_values(&[reason.word()]);
         }
@@ -130,7 +130,7 @@ impl Metrics {
     }
 
     /// Counts a request that has been answered.
-    pub fn answered(&self, operation: Operation, status: u16, took: Duration) {
+    pub(crate) fn answered(&self, operation: Operation, status: u16, took: Duration) {
         let status = status.to_string();
         if let Ok(requests) = self.requests.get_metric_with_label_values(&[operation.word(), status.as_str()]) {
             requests.inc();
@@ -141,31 +141,31 @@ impl Metrics {
     }
 
     /// Says how many values and tombstones memory holds, and how many bytes they take.
-    pub fn kept(&self, values: usize, tombstones: usize, bytes: usize) {
+    pub(crate) fn kept(&self, values: usize, tombstones: usize, bytes: usize) {
         self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.sessions.set(i64::try_from(values).unwrap_or(i64::MAX));
         self.tombstones.set(i64::try_from(tombstones).unwrap_or(i64::MAX));
     }
 
     /// Counts live values that made room in memory.
-    pub fn evicted(&self, values: u64) {
+    pub(crate) fn evicted(&self, values: u64) {
         self.evictions.inc_by(values);
     }
 
     /// Counts a command that Redis did not do.
-    pub fn redis_failed(&self, reason: Failure) {
+    pub(crate) fn redis_failed(&self, reason: Failure) {
         if let Ok(errors) = self.redis_errors.get_metric_with_label_values(&[reason.word()]) {
             errors.inc();
         }
     }
 
     /// Says whether Redis answers.
-    pub fn redis_answers(&self, answers: bool) {
+    pub(crate) fn redis_answers(&self, answers: bool) {
         self.redis_up.set(i64::from(answers));
     }
 
     /// All of it, in the text format of Prometheus.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 }

@@ -176,7 +176,7 @@ enum RedisMode {
 
 /// How logs look.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// A line for people.
     Text,
     /// A JSON object a line.
@@ -193,7 +193,7 @@ enum LogLevel {
 }
 
 /// What was asked for.
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where to listen: a host or an address, and a port.
     pub listen: String,
     /// Where to serve metrics, if they are.
@@ -223,7 +223,7 @@ pub struct Settings {
 }
 
 /// Where sessions are kept.
-pub enum Storage {
+pub(crate) enum Storage {
     /// In memory.
     Memory(Bounds),
     /// In Redis.
@@ -231,7 +231,7 @@ pub enum Storage {
 }
 
 /// Why there are no settings.
-pub enum Stop {
+pub(crate) enum Stop {
     /// `--help` or `--version`, which is what to print.
     Told(clap::Error),
     /// An option breaks a rule; one line that says which.
@@ -251,7 +251,7 @@ impl Settings {
     ///
     /// # Errors
     /// When there is nothing to run.
-    pub fn read() -> Result<Self, Stop> {
+    pub(crate) fn read() -> Result<Self, Stop> {
         // What is in the environment may be secret: a URL of Redis can hold a password.
         let command = CommandLine::command().mut_args(|argument| argument.hide_env_values(true));
         let matches = command.try_get_matches().map_err(stop)?;

@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What connections have in common.
 #[derive(Clone)]
-pub struct Server {
+pub(crate) struct Server {
     /// Answers the requests.
     pub router: Router,
     /// How TLS is spoken, if it is.
@@ -77,7 +77,7 @@ pub struct Server {
 
 impl Server {
     /// Serves until `stop`, then lets the requests under way finish. Ends when all have.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let permits = Arc::new(Semaphore::new(self.max_connections));
         let (drain, draining) = watch::channel(());
         let (mut stop, mut failing) = (pin!(stop), false);
@@ -373,7 +373,7 @@ impl HttpBody for Outgoing {
 /// The connections on which nobody has shown a token yet. They are few: the oldest makes room for the next, so that no number of them
 /// keeps a proxy out.
 #[derive(Clone)]
-pub struct Newcomers(Arc<Crowd>);
+pub(crate) struct Newcomers(Arc<Crowd>);
 
 struct Crowd {
     most: usize,
@@ -383,7 +383,7 @@ struct Crowd {
 
 impl Newcomers {
     /// Of a server with so many connections.
-    pub fn of(max_connections: usize) -> Self {
+    pub(crate) fn of(max_connections: usize) -> Self {
         let most = max_connections.min(NEWCOMERS);
         Self(Arc::new(Crowd { most, last: AtomicU64::new(0), present: Mutex::default() }))
     }

@@ -1,5 +1,6 @@
 //! The REST contract between proxies and the session store (`docs/store.md`): the names, shapes and bounds that both sides must have
 //! alike.
+#![warn(unreachable_pub)]
 
 /// The beginning of the path of every session; its key follows.
 pub const SESSIONS: &str = "/v1/sessions/";

@@ -11,7 +11,7 @@ const V6: u8 = 6;
 /// Packs a session.
 ///
 /// Times after the year 36812 and spans over 136 years do not fit and are cut to what fits.
-pub fn encode(session: &Session) -> Vec<u8> {
+pub(crate) fn encode(session: &Session) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.extend_from_slice(&session.id.0);
     let created = session.created.0.min(0xff_ffff_ffff);
@@ -54,7 +54,7 @@ fn encode_host(host: &HostAddr, out: &mut Vec<u8>) {
 }
 
 /// Unpacks a session. `None` when the bytes are not exactly what [`encode`] writes.
-pub fn decode(bytes: &[u8]) -> Option<Session> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Session> {
     let mut input = Input(bytes);
     let id = SessionId(input.array()?);
     let [a, b, c, d, e] = input.array()?;

@@ -8,7 +8,7 @@ use crate::shell::host::{Host, MetricId, MetricKind, Status};
 use std::rc::Rc;
 
 /// The metrics of one configuration on one worker.
-pub struct Stats {
+pub(super) struct Stats {
     config: Rc<Config>,
     version: String,
     /// By their places. `None`: of a host that no session was pinned to yet, or of a key that there is not.
@@ -38,7 +38,7 @@ impl Stats {
     ///
     /// # Errors
     /// What the proxy says when it refuses one.
-    pub fn define<H: Host>(host: &H, config: &Rc<Config>, version: String) -> Result<Self, Status> {
+    pub(super) fn define<H: Host>(host: &H, config: &Rc<Config>, version: String) -> Result<Self, Status> {
         let names = Names { keyring: &config.keyring, version: &version, hosts: &[] };
         let define = |kind, name: Option<String>| name.map(|name| host.define_metric(kind, &name)).transpose();
         let (mut counters, mut histograms, mut gauges) = (Vec::with_capacity(Counter::COUNT), Vec::new(), Vec::new());
@@ -56,7 +56,7 @@ impl Stats {
     }
 
     /// Tells the proxy what was counted. Lost where it refuses: there is nowhere left to count that.
-    pub fn hand_over<H: Host>(&mut self, host: &H, counts: &mut Counts) {
+    pub(super) fn hand_over<H: Host>(&mut self, host: &H, counts: &mut Counts) {
         let taken = counts.take();
         let names = Names { keyring: &self.config.keyring, version: &self.version, hosts: counts.hosts() };
         for (at, count) in taken {
@@ -78,7 +78,7 @@ impl Stats {
     }
 
     /// Tells the proxy what the worker has just now, and that this configuration is at work on it.
-    pub fn tell_gauges<H: Host>(&mut self, host: &H, worker: &Worker, now: Monotonic) {
+    pub(super) fn tell_gauges<H: Host>(&mut self, host: &H, worker: &Worker, now: Monotonic) {
         for (gauge, value) in worker.gauges(now).into_iter().chain([(Gauge::Config(ConfigVersion), 1)]) {
             if let Some(gauge) = self.gauges.get_mut(gauge.index()) {
                 gauge.tell(host, i64::try_from(value).unwrap_or(i64::MAX));
@@ -87,7 +87,7 @@ impl Stats {
     }
 
     /// The configuration is gone from this worker.
-    pub fn take_back_gauges<H: Host>(&mut self, host: &H) {
+    pub(super) fn take_back_gauges<H: Host>(&mut self, host: &H) {
         for gauge in &mut self.gauges {
             gauge.tell(host, 0);
         }

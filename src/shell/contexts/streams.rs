@@ -4,10 +4,10 @@ use super::Stream;
 use crate::ids::StreamId;
 
 /// Ordered by id. The proxy counts ids upwards, so that a stream begins at the end, and one that is soon over ends near it.
-pub struct Streams(Vec<(StreamId, Box<Stream>)>);
+pub(super) struct Streams(Vec<(StreamId, Box<Stream>)>);
 
 impl Streams {
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self(Vec::new())
     }
 
@@ -15,18 +15,18 @@ impl Streams {
         self.0.binary_search_by_key(&id, |(id, _)| *id)
     }
 
-    pub fn insert(&mut self, id: StreamId, stream: Stream) {
+    pub(super) fn insert(&mut self, id: StreamId, stream: Stream) {
         self.remove(id);
         let at = self.0.partition_point(|(known, _)| *known < id);
         self.0.insert(at, (id, Box::new(stream)));
     }
 
-    pub fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+    pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
         let at = self.place(id).ok()?;
         self.0.get_mut(at).map(|(_, stream)| &mut **stream)
     }
 
-    pub fn remove(&mut self, id: StreamId) -> Option<Stream> {
+    pub(super) fn remove(&mut self, id: StreamId) -> Option<Stream> {
         // That it is within bounds is said again, so that the compiler leaves the panic out.
         let at = self.place(id).ok().filter(|at| *at < self.0.len())?;
         Some(*self.0.remove(at).1)

@@ -4,11 +4,11 @@ use super::Call;
 use std::collections::VecDeque;
 
 /// A client's connection, as the proxy numbers them. All whose number is not known count as one.
-pub type Connection = Option<u64>;
+pub(super) type Connection = Option<u64>;
 
 /// Clients take turns, so that what one of them asks for holds no other back. In each client's own queue the first comes first.
 #[derive(Debug, Default)]
-pub struct FairQueue {
+pub(super) struct FairQueue {
     /// Whose turn it is stands first. No queue is empty.
     clients: VecDeque<(Connection, VecDeque<Call>)>,
     calls: usize,
@@ -16,17 +16,17 @@ pub struct FairQueue {
 
 impl FairQueue {
     /// How many calls wait.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.calls
     }
 
     /// How many calls of a client's wait.
-    pub fn len_of(&self, client: Connection) -> usize {
+    pub(super) fn len_of(&self, client: Connection) -> usize {
         self.clients.iter().find(|(known, _)| *known == client).map_or(0, |(_, calls)| calls.len())
     }
 
     /// A call of its client's waits, behind all that the client asked for before.
-    pub fn push(&mut self, call: Call) {
+    pub(super) fn push(&mut self, call: Call) {
         self.calls = self.calls.saturating_add(1);
         match self.clients.iter_mut().find(|(known, _)| *known == call.client) {
             Some((_, calls)) => calls.push_back(call),
@@ -35,7 +35,7 @@ impl FairQueue {
     }
 
     /// The next call. Its client's next one comes after one of every other client's.
-    pub fn pop(&mut self) -> Option<Call> {
+    pub(super) fn pop(&mut self) -> Option<Call> {
         let (client, mut calls) = self.clients.pop_front()?;
         let call = calls.pop_front()?;
         self.calls = self.calls.saturating_sub(1);
@@ -46,7 +46,7 @@ impl FairQueue {
     }
 
     /// Takes out every call of which this is true.
-    pub fn take(&mut self, mut wanted: impl FnMut(&Call) -> bool) -> Vec<Call> {
+    pub(super) fn take(&mut self, mut wanted: impl FnMut(&Call) -> bool) -> Vec<Call> {
         let mut taken = Vec::new();
         for (_, calls) in &mut self.clients {
             // Whole queues are left alone as a rule.
@@ -62,7 +62,7 @@ impl FairQueue {
     }
 
     /// Every call that waits.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Call> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Call> {
         self.clients.iter_mut().flat_map(|(_, calls)| calls)
     }
 }

@@ -24,7 +24,7 @@ const OVERHEAD: usize = 256;
 
 /// The most there may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Sessions and tombstones.
     pub entries: usize,
     /// Bytes for them.
@@ -200,7 +200,7 @@ impl Table {
 
 /// The backend.
 #[derive(Clone)]
-pub struct Memory {
+pub(crate) struct Memory {
     table: Arc<Mutex<Table>>,
     began: Instant,
     metrics: Metrics,
@@ -208,7 +208,7 @@ pub struct Memory {
 
 impl Memory {
     /// Begins with no session. Must be called within a runtime.
-    pub fn new(bounds: Bounds, metrics: Metrics) -> Self {
+    pub(crate) fn new(bounds: Bounds, metrics: Metrics) -> Self {
         let memory = Self { table: Arc::new(Mutex::new(Table::new(bounds))), began: Instant::now(), metrics };
         tokio::spawn(sweep(Arc::downgrade(&memory.table), memory.began, memory.metrics.clone()));
         memory

@@ -84,7 +84,7 @@ return 1"
 );
 
 /// Where Redis is, and how to get there.
-pub enum Target {
+pub(crate) enum Target {
     /// One server.
     Single(Box<Client>),
     /// The server that Sentinels name.
@@ -240,7 +240,7 @@ struct Trouble {
 
 /// The backend.
 #[derive(Clone)]
-pub struct Redis {
+pub(crate) struct Redis {
     state: watch::Receiver<State>,
     trouble: Arc<Trouble>,
     request_timeout: Duration,
@@ -249,7 +249,7 @@ pub struct Redis {
 
 impl Redis {
     /// Begins to connect. Must be called within a runtime. Each question to Redis gets `request_timeout`. No session has `probe_key`.
-    pub fn new(target: Target, probe_key: String, request_timeout: Duration, metrics: Metrics) -> Self {
+    pub(crate) fn new(target: Target, probe_key: String, request_timeout: Duration, metrics: Metrics) -> Self {
         let (sender, state) = watch::channel(State { connection: None, unready: Some(Failure::Unreachable) });
         let trouble = Arc::new(Trouble::default());
         let keeper = Keeper {
