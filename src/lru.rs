@@ -4,14 +4,14 @@
 //! Nobody can choose them, and to find many whose bits agree takes many more sessions.
 
 /// A key of random bits.
-pub trait Random: Copy + Eq {
+pub trait RandomKey: Copy + Eq {
     /// Some of the bits.
     fn bits(&self) -> usize;
 }
 
 /// Remembers the `capacity` keys (one at the least) that were written or used last, with a value each.
 #[derive(Clone, Debug)]
-pub struct Recent<K, V> {
+pub struct Lru<K, V> {
     capacity: usize,
     /// By the bits of a key, the first of the slots that share them. A power of two, and no fewer than there are slots.
     places: Vec<Option<usize>>,
@@ -34,7 +34,7 @@ struct Slot<K, V> {
 /// How many places there are at first.
 const PLACES: usize = 8;
 
-impl<K: Random, V> Recent<K, V> {
+impl<K: RandomKey, V> Lru<K, V> {
     /// An empty memory. Takes no space before it is used.
     pub fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), places: Vec::new(), slots: Vec::new(), first: None, last: None }
@@ -167,7 +167,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// Spread badly: three share a place.
-    impl Random for u32 {
+    impl RandomKey for u32 {
         fn bits(&self) -> usize {
             (*self / 3) as usize
         }
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_was_written_or_used_longest_ago_goes_when_there_is_no_room() {
-        let mut recent = Recent::new(2);
+        let mut recent = Lru::new(2);
         recent.put(1, "a");
         recent.put(2, "b");
         recent.put(1, "c");
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn it_does_what_a_list_would() {
         for capacity in [1, 2, 3, 10, 16, 17] {
-            let mut recent = Recent::new(capacity);
+            let mut recent = Lru::new(capacity);
             let mut list: Vec<(u32, u32)> = Vec::new();
             let mut random: u32 = 1;
             for step in 0..5000 {

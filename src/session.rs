@@ -5,7 +5,7 @@
 pub mod pin;
 
 use crate::clock::UnixTime;
-use crate::lru::Random;
+use crate::lru::RandomKey;
 use crate::session::pin::Pins;
 use crate::text::base64;
 use std::fmt;
@@ -21,7 +21,7 @@ impl SessionId {
     }
 }
 
-impl Random for SessionId {
+impl RandomKey for SessionId {
     fn bits(&self) -> usize {
         let [.., a, b, c, d] = self.0;
         u32::from_be_bytes([a, b, c, d]) as usize

@@ -5,15 +5,15 @@
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::credential::verified::Verified;
-use crate::lru::Recent;
+use crate::lru::Lru;
 use crate::observe::metrics::{Counter, Counts, Gauge, Memory};
 use crate::session::SessionId;
 use crate::store::client::StoreClient;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How many sessions a worker remembers.
-const REMEMBERED: usize = 8192;
+/// Of how many sessions a worker remembers the latest changes.
+const MOST_CHANGED: usize = 8192;
 
 /// How many moves of one session are followed …
 const MOVES: u8 = 3;
@@ -55,9 +55,9 @@ struct Moves {
     count: u8,
 }
 
-/// What a worker remembers of a session to which something happened.
+/// What a worker did to a session of late.
 #[derive(Clone, Copy, Debug, Default)]
-struct Remembered {
+struct RecentChanges {
     last_cookie: Option<LastCookie>,
     moves: Moves,
 }
@@ -72,7 +72,7 @@ pub struct Worker {
     /// Tokens that verified.
     pub tokens: Verified,
     sequence: Sequence,
-    sessions: Recent<SessionId, Remembered>,
+    changes: Lru<SessionId, RecentChanges>,
 }
 
 impl Default for Worker {
@@ -82,7 +82,7 @@ impl Default for Worker {
             store: None,
             tokens: Verified::new(1),
             sequence: Sequence::default(),
-            sessions: Recent::new(REMEMBERED),
+            changes: Lru::new(MOST_CHANGED),
         }
     }
 }
@@ -128,13 +128,13 @@ impl Worker {
     }
 
     fn note(&mut self, id: SessionId, last: LastCookie) {
-        let remembered = self.sessions.get(&id).copied().unwrap_or_default();
-        self.sessions.put(id, Remembered { last_cookie: Some(last), ..remembered });
+        let known = self.changes.get(&id).copied().unwrap_or_default();
+        self.changes.put(id, RecentChanges { last_cookie: Some(last), ..known });
     }
 
     /// How the copy with which a request began stands to what the client was told since.
     pub fn freshness(&self, id: &SessionId, generation: u32, began: Sequence, now: Monotonic) -> Freshness {
-        let Some(last) = self.sessions.get(id).and_then(|session| session.last_cookie) else {
+        let Some(last) = self.changes.get(id).and_then(|session| session.last_cookie) else {
             return Freshness::Current;
         };
         let before = began < last.at;
@@ -146,14 +146,14 @@ impl Worker {
 
     /// Notes that the session is about to move. `false` when it moved too often of late: then it is left alone.
     pub fn may_move(&mut self, id: SessionId, now: Monotonic) -> bool {
-        let mut remembered = self.sessions.get(&id).copied().unwrap_or_default();
-        let moves = &mut remembered.moves;
+        let mut known = self.changes.get(&id).copied().unwrap_or_default();
+        let moves = &mut known.moves;
         if moves.count == 0 || now.since(moves.since) >= MOVES_WITHIN {
             *moves = Moves { since: now, count: 0 };
         }
         let may = moves.count < MOVES;
         moves.count = moves.count.saturating_add(u8::from(may));
-        self.sessions.put(id, remembered);
+        self.changes.put(id, known);
         may
     }
 }
@@ -223,7 +223,7 @@ mod tests {
         let mut worker = Worker::default();
         let before = worker.step();
         let id = |n: usize| SessionId((n as u128).to_be_bytes());
-        for n in 0..=REMEMBERED {
+        for n in 0..=MOST_CHANGED {
             worker.cookie_cleared(id(n), at(0));
         }
         assert_eq!(worker.freshness(&id(0), 0, before, at(0)), Freshness::Current, "the oldest is forgotten");

@@ -5,7 +5,7 @@
 
 use crate::credential::keyring::{KeyAge, Keyring};
 use crate::credential::token::{self, Refusal};
-use crate::lru::{Random, Recent};
+use crate::lru::{Lru, RandomKey};
 use crate::observe::metrics::{Counter, Counts, Memory};
 use crate::session::Session;
 use std::cell::OnceCell;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 /// The tokens that verified of late, under one keyring.
 #[derive(Debug)]
 pub struct Verified {
-    tokens: Recent<TagEnd, VerifiedToken>,
+    tokens: Lru<TagEnd, VerifiedToken>,
 }
 
 /// The last characters of a token: of its tag, if it is one.
@@ -48,7 +48,7 @@ impl Opened {
     }
 }
 
-impl Random for TagEnd {
+impl RandomKey for TagEnd {
     fn bits(&self) -> usize {
         // A character has six random bits, not eight: a multiplication spreads them.
         let [a, b, c, d, e, f, g, h, ..] = self.0.to_le_bytes();
@@ -75,7 +75,7 @@ impl fmt::Debug for Opened {
 impl Verified {
     /// Remembers so many tokens. Takes no space before it is used.
     pub fn new(capacity: u32) -> Self {
-        Self { tokens: Recent::new(usize::try_from(capacity).unwrap_or(usize::MAX)) }
+        Self { tokens: Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX)) }
     }
 
     /// How many tokens are remembered.

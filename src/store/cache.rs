@@ -4,7 +4,7 @@
 
 use crate::clock::Monotonic;
 use crate::credential::keyring::KeyAge;
-use crate::lru::Recent;
+use crate::lru::Lru;
 use crate::session::SessionId;
 use crate::session::pin::Pins;
 use crate::store::protocol::Version;
@@ -52,13 +52,13 @@ pub struct Update {
 #[derive(Debug)]
 pub struct Cache {
     ttl: Duration,
-    entries: Recent<SessionId, (Entry, Monotonic)>,
+    entries: Lru<SessionId, (Entry, Monotonic)>,
 }
 
 impl Cache {
     /// An empty cache of so many sessions. Takes no space before it is used.
     pub fn new(entries: u32, ttl: Duration) -> Self {
-        Self { ttl, entries: Recent::new(usize::try_from(entries).unwrap_or(usize::MAX)) }
+        Self { ttl, entries: Lru::new(usize::try_from(entries).unwrap_or(usize::MAX)) }
     }
 
     /// What is known of a session at `now`.
