@@ -7,7 +7,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use mooring::carrier::cookie;
 use mooring::clock::{Monotonic, UnixTime};
 use mooring::config::Config;
-use mooring::credential::keyring::{Key, KeyAge, KeyId, Keyring, Secret};
+use mooring::credential::keyring::{Key, KeyId, KeyPosition, Keyring, Secret};
 use mooring::credential::token::{self, Protection};
 use mooring::headers::Headers;
 use mooring::ids::ContextId;
@@ -144,7 +144,8 @@ fn cache(criterion: &mut Criterion) {
     let id = |number: u32| {
         SessionId((u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).to_be_bytes())
     };
-    let known = || Entry::Session(Record { generation: 0, pins: session().pins, version: None, age: KeyAge::Current });
+    let known =
+        || Entry::Session(Record { generation: 0, pins: session().pins, version: None, age: KeyPosition::Current });
     let now = Monotonic(Duration::from_secs(1));
     let mut cache = Cache::new(10_000, Duration::from_secs(30));
     for number in 0..10_000 {

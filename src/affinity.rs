@@ -10,13 +10,13 @@ mod request;
 mod response;
 pub mod worker;
 
-pub use request::{Request, Waiting};
+pub use request::{RequestStep, Waiting};
 pub use response::{Held, Response};
 
 use crate::affinity::worker::{Sequence, Worker};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::{AccessLog, Config};
-use crate::credential::verified::Opened;
+use crate::credential::verified::OpenedToken;
 use crate::headers::Headers;
 use crate::observe::decision::{Basis, Decision, Outcome};
 use crate::observe::metrics::Counter;
@@ -91,7 +91,7 @@ enum Standing {
     /// A valid one.
     Resumed(Resumed),
     /// A valid one, of which the store could not be asked, and which the operator does not want to be trusted then.
-    Unconfirmed(Rc<Opened>),
+    Unconfirmed(Rc<OpenedToken>),
     /// Not known, for a failure of ours: whatever cookie the client has stays as it is.
     Unknown,
     /// None, and none is to begin: the cookie does not belong to this path, so the client would not send it again.
@@ -102,7 +102,7 @@ enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Resumed {
     /// As its token has it, or as the store does.
-    opened: Rc<Opened>,
+    opened: Rc<OpenedToken>,
     /// The generation of the client's copy, where the store's is another.
     behind: Option<u32>,
 }

@@ -3,13 +3,12 @@
 //! Environment variables are passed in.
 
 mod cookie;
-#[cfg(feature = "description")]
 mod description;
 pub mod duration;
 mod error;
-mod fields;
 mod header_name;
 mod keys;
+mod reader;
 #[cfg(feature = "description")]
 pub mod schema;
 mod store;
@@ -17,12 +16,13 @@ mod store;
 pub use cookie::Cookie;
 pub use error::{ConfigError, ConfigErrors};
 pub use header_name::HeaderName;
-pub use store::{AccessToken, Create, Endpoint, OnError, OnMissing, Protocol, Store, Write};
+pub use store::{AccessToken, CreateWhen, Endpoint, OnError, OnMissing, Protocol, StoreConfig, WriteMode};
 
 use crate::credential::keyring::{Keyring, MAX_SCOPE};
 use crate::session::Timeouts;
 use crate::text::json::Json;
-use fields::{Field, Object, Report};
+use crate::text::words::closed_set;
+use reader::{Field, Object, Report};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
@@ -43,9 +43,9 @@ pub struct Config {
     /// How the host is named to Envoy.
     pub upstream: Upstream,
     /// The session store. `None`: sessions live in the cookie alone.
-    pub store: Option<Store>,
-    /// What a worker remembers of sessions that the store knows.
-    pub cache: Cache,
+    pub store: Option<StoreConfig>,
+    /// How much a worker remembers, and for how long.
+    pub cache: CacheLimits,
     /// How the application speaks with the filter.
     pub app: App,
     /// Which decisions the access log is told of.
@@ -54,13 +54,14 @@ pub struct Config {
     pub debug_header: Option<HeaderName>,
 }
 
-/// Which decisions the access log is told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// All but those on requests for which nothing was due.
-    Changes,
-    /// All.
-    All,
+closed_set! {
+    /// Which decisions the access log is told of.
+    pub enum AccessLog {
+        /// All but those on requests for which nothing was due.
+        Changes = "changes",
+        /// All.
+        All = "all",
+    }
 }
 
 /// How the host is named to Envoy.
@@ -74,44 +75,34 @@ pub struct Upstream {
     pub failover: Failover,
 }
 
-/// The bridge: which part of Envoy turns the override header into an override host.
+closed_set! {
+    /// The bridge: which part of Envoy turns the override header into an override host.
+    pub enum Via {
+        /// The `stateful_session` filter with header session state. Honours health.
+        StatefulSession = "stateful_session",
+        /// The `override_host` load-balancing policy. Does not look at health.
+        OverrideHost = "override_host",
+    }
+}
+
+closed_set! {
+    /// What happens when the pinned host does not serve.
+    pub enum Failover {
+        /// The session stays on the host that served instead.
+        Sticky = "sticky",
+        /// The session goes home when its host is back.
+        Temporary = "temporary",
+        /// The bridge is strict: no other host serves.
+        None = "none",
+    }
+}
+
+/// How much a worker remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// The `stateful_session` filter with header session state. Honours health.
-    StatefulSession,
-    /// The `override_host` load-balancing policy. Does not look at health.
-    OverrideHost,
-}
-
-impl Via {
-    /// Its words.
-    pub const WORDS: [(&str, Self); 2] =
-        [("stateful_session", Self::StatefulSession), ("override_host", Self::OverrideHost)];
-}
-
-/// What happens when the pinned host does not serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failover {
-    /// The session stays on the host that served instead.
-    Sticky,
-    /// The session goes home when its host is back.
-    Temporary,
-    /// The bridge is strict: no other host serves.
-    None,
-}
-
-impl Failover {
-    /// Its words.
-    pub const WORDS: [(&str, Self); 3] =
-        [("sticky", Self::Sticky), ("temporary", Self::Temporary), ("none", Self::None)];
-}
-
-/// What a worker remembers of sessions that the store knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cache {
-    /// How many sessions.
+pub struct CacheLimits {
+    /// How many tokens that verified, and how many sessions that the store knows.
     pub entries: u32,
-    /// For how long, counted from the lookup.
+    /// For how long what the store said of a session, counted from the lookup.
     pub ttl: Duration,
 }
 
@@ -136,7 +127,7 @@ pub struct AppHeader {
 const MEMBERS: [&str; 10] =
     ["keys", "scope", "cookie", "session", "upstream", "store", "cache", "app", "access_log", "debug_header"];
 
-const LONGEST_TIMEOUT: u32 = 400 * 24 * 60 * 60;
+const MAX_TIMEOUT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 impl Config {
     /// Reads and validates a configuration.
@@ -164,17 +155,15 @@ impl Config {
 fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
     let config = root.object(&MEMBERS)?;
     let keys = keys::read(&config, environment);
-    let scope = config.read("scope", None, |field| read_scope(&field).map(Some));
+    let scope = config.read_if_given("scope", |field| read_scope(&field));
     let cookie = cookie::read(&config);
     let session = read_session(&config);
     let upstream = read_upstream(&config);
     let cache = read_cache(&config);
     let app = read_app(&config);
-    let access_log = config.read("access_log", AccessLog::Changes, |field| {
-        field.word(&[("changes", AccessLog::Changes), ("all", AccessLog::All)])
-    });
-    let debug_header = config.read_nullable("debug_header", None, |field| read_header(&field));
-    let store = config.read_nullable("store", None, |field| store::read(&field, environment));
+    let access_log = config.read("access_log", AccessLog::Changes, |field| field.word());
+    let debug_header = config.read_or_off("debug_header", |field| read_header(&field));
+    let store = config.read_or_off("store", |field| store::read(&field, environment));
     if let (Some(Some(_)), Some(Timeouts { absolute: None, .. })) = (&store, &session) {
         config.report().error(
             "session.absolute_timeout",
@@ -216,41 +205,50 @@ fn read_scope<'a>(field: &Field<'a>) -> Option<&'a str> {
 
 fn read_session(config: &Object<'_>) -> Option<Timeouts> {
     let session = config.section("session", &["absolute_timeout", "idle_timeout", "clock_skew"])?;
-    let timeout = |field: Field<'_>| field.seconds(0, LONGEST_TIMEOUT).map(|seconds| Some(seconds).filter(|s| *s > 0));
-    let absolute = session.read("absolute_timeout", Some(8 * 60 * 60), timeout);
-    let idle = session.read("idle_timeout", Some(30 * 60), timeout);
-    let clock_skew = session.read("clock_skew", 60, |field| field.seconds(0, 60 * 60));
-    Some(Timeouts { absolute: absolute?, idle: idle?, clock_skew: clock_skew? })
+    let timeout = |name, default: Duration| {
+        let read = session.read(name, default, |field| field.seconds(Duration::ZERO, MAX_TIMEOUT))?;
+        Some(Some(in_seconds(read)).filter(|seconds| *seconds > 0))
+    };
+    let absolute = timeout("absolute_timeout", Duration::from_secs(8 * 60 * 60));
+    let idle = timeout("idle_timeout", Duration::from_secs(30 * 60));
+    let clock_skew = session.read("clock_skew", Duration::from_secs(60), |field| {
+        field.seconds(Duration::ZERO, Duration::from_secs(60 * 60))
+    });
+    Some(Timeouts { absolute: absolute?, idle: idle?, clock_skew: in_seconds(clock_skew?) })
+}
+
+fn in_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
 fn read_upstream(config: &Object<'_>) -> Option<Upstream> {
     let upstream = config.section("upstream", &["via", "header", "failover"])?;
-    let via = upstream.read("via", Via::StatefulSession, |field| field.word(&Via::WORDS));
-    let header = upstream.read("header", HeaderName::new("x-mooring-host"), |field| read_header(&field).map(Some));
-    let failover = upstream.read("failover", Failover::Sticky, |field| field.word(&Failover::WORDS));
+    let via = upstream.read("via", Via::StatefulSession, |field| field.word());
+    let header = upstream.read("header", HeaderName::new("x-mooring-host")?, |field| read_header(&field));
+    let failover = upstream.read("failover", Failover::Sticky, |field| field.word());
     if let (Some(Via::OverrideHost), Some(Failover::None), Some(field)) = (via, failover, upstream.get("failover")) {
         field.error::<()>(
             "none needs a strict bridge, and override_host always falls back; accepted is sticky or temporary, \
              or none with \"via\": \"stateful_session\"",
         );
     }
-    Some(Upstream { via: via?, header: header??, failover: failover? })
+    Some(Upstream { via: via?, header: header?, failover: failover? })
 }
 
-fn read_cache(config: &Object<'_>) -> Option<Cache> {
+fn read_cache(config: &Object<'_>) -> Option<CacheLimits> {
     let cache = config.section("cache", &["entries", "ttl"])?;
     let entries = cache.read("entries", 10_000, |field| field.whole(1..=1_000_000));
     let ttl = cache.read("ttl", Duration::from_secs(30), |field| {
         field.duration(Duration::from_millis(100), Duration::from_secs(60 * 60))
     });
-    Some(Cache { entries: entries?, ttl: ttl? })
+    Some(CacheLimits { entries: entries?, ttl: ttl? })
 }
 
 fn read_app(config: &Object<'_>) -> Option<App> {
     let app = config.section("app", &["action_header", "session_header"])?;
     let header = |member, name| {
         let default = HeaderName::new(name)?;
-        let given = app.read_nullable(member, Some(default.clone()), |field| read_header(&field))?;
+        let given = app.read_unless_off(member, default.clone(), |field| read_header(&field))?;
         Some(AppHeader { enabled: given.is_some(), name: given.unwrap_or(default) })
     };
     let action_header = header("action_header", "x-mooring-action");

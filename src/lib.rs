@@ -1,17 +1,17 @@
 //! Mooring keeps each client's session on one upstream host: a proxy-wasm filter for Envoy and Istio.
 //!
-//! Pure core, thin shell. From the outside in, each room knowing only those below it:
+//! Pure core, thin shell. From the outside in; a room knows those below it alone (`tests/core/layers.rs`):
 //!
 //! | room | what lives there |
 //! | --- | --- |
-//! | [`shell`] | all that knows the proxy: what it calls, what is called of it, a context for each root and stream |
+//! | [`shell`] | all that knows the proxy: its callbacks, the calls to it, a context for each root and stream |
 //! | [`affinity`] | a request's two halves: which host it asks for, and what its response does to the session; what a worker's requests share |
 //! | [`store`] | the session store, as a worker sees it: client, protocols, values, cache, breaker |
 //! | [`config`] | the plugin's configuration: JSON in, a validated form or every error of it out |
+//! | [`observe`] | what can be seen from outside: decisions and metrics |
 //! | [`carrier`] | how clients carry a session: the cookie |
 //! | [`credential`] | what a client shows: token, keys, tokens that verified |
 //! | [`session`] | a session, its pins, its timeouts |
-//! | [`observe`] | what can be seen from outside: decisions and metrics |
 //! | [`clock`], [`headers`], [`ids`], [`lru`], `text` | what all of these are made of |
 //!
 //! A build for `wasm32-unknown-unknown` has nothing of the proxy. Programs are in `crates/`. `docs/how-it-works.md` tells what a request

@@ -6,7 +6,7 @@
 use crate::keys;
 use mooring::config::AccessToken;
 use mooring::config::Protocol;
-use mooring::config::{Config, ConfigErrors, Create, Failover, OnMissing, Via, Write};
+use mooring::config::{Config, ConfigErrors, CreateWhen, Failover, OnMissing, Via, WriteMode};
 use std::time::Duration;
 
 const DAY: u32 = 24 * 60 * 60;
@@ -122,7 +122,7 @@ fn in_range(config: &Config) {
     if let Some(store) = &config.store {
         assert!(session.absolute.is_some(), "a store must know when it may forget");
         if store.on_missing == OnMissing::NewSession {
-            assert!((store.create, store.write) == (Create::AtOnce, Write::Sync));
+            assert!((store.create, store.write) == (CreateWhen::AtOnce, WriteMode::Sync));
         }
         let gateway = &store.endpoint;
         visible(&gateway.cluster, 255);

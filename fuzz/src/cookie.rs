@@ -3,7 +3,7 @@
 //! The first line of an input is the cookie's name, or `m` where it is none; the others are the request's `Cookie` lines.
 
 use crate::input::Input;
-use mooring::carrier::cookie::{self, Attributes, SameSite, SetCookie, Without};
+use mooring::carrier::cookie::{self, Attributes, Removed, SameSite, SetCookie};
 
 /// Checks an input.
 pub fn check(data: &[u8]) {
@@ -22,9 +22,9 @@ fn line(line: &[u8], name: &str) {
     assert_eq!(found, values(line, name));
     let left = cookie::without(line, name);
     assert_eq!(left, without(line, name));
-    if let Without::Rest(rest) = &left {
+    if let Removed::Rest(rest) = &left {
         assert!(cookie::values(rest, name).next().is_none(), "ours is gone");
-        assert_eq!(cookie::without(rest, name), Without::Untouched, "once is enough");
+        assert_eq!(cookie::without(rest, name), Removed::Untouched, "once is enough");
         assert_eq!(others(rest, name), others(line, name), "every other cookie stays as it is");
     }
     if let Some(value) = found.first().and_then(|value| std::str::from_utf8(value).ok()) {
@@ -108,14 +108,14 @@ fn others(line: &[u8], name: &str) -> Vec<Vec<u8>> {
 }
 
 /// What is left of a line: every pair that is not ours, with its own white space but for that at the ends.
-pub fn without(line: &[u8], name: &str) -> Without {
+pub fn without(line: &[u8], name: &str) -> Removed {
     let all = pairs(line);
     let left: Vec<&[u8]> = all.iter().filter(|pair| !is_called(pair, name)).copied().collect();
     if left.len() == all.len() {
-        return Without::Untouched;
+        return Removed::Untouched;
     }
     match without_space(&left.join(&b';')) {
-        [] => Without::Nothing,
-        rest => Without::Rest(rest.to_vec()),
+        [] => Removed::Nothing,
+        rest => Removed::Rest(rest.to_vec()),
     }
 }

@@ -9,7 +9,7 @@ use crate::keys::{self, Subkeys};
 use mooring::clock::{Monotonic, UnixTime};
 use mooring::config::Config;
 use mooring::config::Protocol;
-use mooring::credential::keyring::{KeyAge, Keyring};
+use mooring::credential::keyring::{KeyPosition, Keyring};
 use mooring::credential::token;
 use mooring::ids::{CallId, StreamId};
 use mooring::observe::metrics::Counts;
@@ -120,7 +120,7 @@ fn signed_body(body: &[u8], setup: &Setup) {
         }
         _ => None,
     };
-    assert_eq!(opened, expected.map(|stored| (stored, KeyAge::Current)));
+    assert_eq!(opened, expected.map(|stored| (stored, KeyPosition::Current)));
 }
 
 fn answer(data: &[u8], setup: &Setup) {

@@ -7,7 +7,7 @@ use crate::keys::{self, Subkeys};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mooring::clock::UnixTime;
-use mooring::credential::keyring::{KeyAge, Keyring};
+use mooring::credential::keyring::{KeyPosition, Keyring};
 use mooring::credential::token::{self, MAX_TOKEN, Protection, Refusal};
 use mooring::session::pin::{MAX_HOST_TEXT, MAX_PINS, Pins};
 use mooring::session::{Session, SessionId};
@@ -86,8 +86,8 @@ fn altered(mut input: Input<'_>, setup: &Setup) {
     }
     let opened = token::open(&token, &setup.keyring);
     match (token == issued, key) {
-        (true, 0) => assert!(matches!(opened, Ok((_, KeyAge::Current)))),
-        (true, 1) => assert!(matches!(opened, Ok((_, KeyAge::Older(1))))),
+        (true, 0) => assert!(matches!(opened, Ok((_, KeyPosition::Current)))),
+        (true, 1) => assert!(matches!(opened, Ok((_, KeyPosition::Older(1))))),
         (true, _) => assert_eq!(opened, Err(Refusal::UnknownKey)),
         (false, _) => assert!(opened.is_err(), "it was altered: {}", String::from_utf8_lossy(&token)),
     }
@@ -116,7 +116,7 @@ fn payload(mut input: Input<'_>, setup: &Setup) {
     let token = setup.subkeys[key].token(input.0, nonce);
     match token::open(token.as_bytes(), &setup.keyring) {
         Ok((session, age)) => {
-            assert_eq!(age, [KeyAge::Current, KeyAge::Older(1)][key]);
+            assert_eq!(age, [KeyPosition::Current, KeyPosition::Older(1)][key]);
             is_in_bounds(&session);
             assert_eq!(token::seal(&session, &setup.single[key], &protection), token, "a session has one payload");
         }
@@ -142,7 +142,7 @@ fn session(mut input: Input<'_>, setup: &Setup) {
         end: session.end.map(|end| UnixTime(created + after(end).max(1))),
         ..session
     };
-    assert_eq!((read, age), (fits, KeyAge::Current));
+    assert_eq!((read, age), (fits, KeyPosition::Current));
     if protection == Protection::Signed {
         let body = token.split('.').nth(2).expect("a body");
         let payload = URL_SAFE_NO_PAD.decode(body).expect("base64url");

@@ -1,9 +1,9 @@
 //! What one pass of a stream leaves for the next (internal redirects). It stays within the proxy, out of anybody's reach.
 
 use super::{Resumed, Standing};
-use crate::credential::keyring::KeyAge;
+use crate::credential::keyring::KeyPosition;
 use crate::credential::token::payload;
-use crate::credential::verified::Opened;
+use crate::credential::verified::OpenedToken;
 use crate::session::{Session, SessionId};
 use std::rc::Rc;
 
@@ -16,8 +16,8 @@ pub(super) fn write(presented: bool, standing: &Standing) -> Option<Vec<u8>> {
     let (kind, rest) = match standing {
         Standing::Fresh(id) => (FRESH, id.0.to_vec()),
         Standing::Resumed(Resumed { opened, .. }) => match opened.age {
-            KeyAge::Current => (CURRENT, payload::encode(&opened.session)),
-            KeyAge::Older(_) => (OLDER, payload::encode(&opened.session)),
+            KeyPosition::Current => (CURRENT, payload::encode(&opened.session)),
+            KeyPosition::Older(_) => (OLDER, payload::encode(&opened.session)),
         },
         Standing::Unconfirmed(opened) => (UNCONFIRMED, payload::encode(&opened.session)),
         Standing::Unknown | Standing::OutOfPath => return None,
@@ -29,16 +29,16 @@ pub(super) fn read(bytes: &[u8]) -> Option<(bool, Standing)> {
     let ([kind, presented], rest) = bytes.split_first_chunk()?;
     let standing = match *kind {
         FRESH => Standing::Fresh(SessionId(rest.try_into().ok()?)),
-        CURRENT => resumed(payload::decode(rest)?, KeyAge::Current),
+        CURRENT => resumed(payload::decode(rest)?, KeyPosition::Current),
         // Which of the older keys it was does not matter any more.
-        OLDER => resumed(payload::decode(rest)?, KeyAge::Older(1)),
-        UNCONFIRMED => Standing::Unconfirmed(Rc::new(Opened::new(payload::decode(rest)?, KeyAge::Current))),
+        OLDER => resumed(payload::decode(rest)?, KeyPosition::Older(1)),
+        UNCONFIRMED => Standing::Unconfirmed(Rc::new(OpenedToken::new(payload::decode(rest)?, KeyPosition::Current))),
         _ => return None,
     };
     Some((*presented != 0, standing))
 }
 
 /// That the client's copy is behind, if it is, its next request will show again.
-fn resumed(session: Session, age: KeyAge) -> Standing {
-    Standing::Resumed(Resumed { opened: Rc::new(Opened::new(session, age)), behind: None })
+fn resumed(session: Session, age: KeyPosition) -> Standing {
+    Standing::Resumed(Resumed { opened: Rc::new(OpenedToken::new(session, age)), behind: None })
 }

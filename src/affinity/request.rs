@@ -2,15 +2,15 @@
 
 use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing, carried};
 use crate::affinity::worker::{Sequence, Worker};
-use crate::carrier::cookie::{self, MAX_CANDIDATES, Without};
+use crate::carrier::cookie::{self, MAX_CANDIDATES, Removed};
 use crate::clock::UnixTime;
 use crate::config::{Failover, OnError, OnMissing, Via};
 use crate::credential::token::Refusal;
-use crate::credential::verified::Opened;
+use crate::credential::verified::{OpenedToken, Recall};
 use crate::headers::Headers;
 use crate::ids::StreamId;
 use crate::observe::decision::Basis;
-use crate::observe::metrics::{Counter, Ending, Fault, Histogram};
+use crate::observe::metrics::{Counter, Ending, Fault, Histogram, Memory};
 use crate::session::pin::{ClusterId, HostAddr};
 use crate::session::{Session, SessionId, Untimely};
 use crate::store::client::LookupOutcome;
@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 /// What a request does next.
 #[derive(Debug)]
-pub enum Request<'a> {
+pub enum RequestStep<'a> {
     /// It goes to an upstream, with these edits.
     Proceed(Exchange, Vec<Edit<'a>>),
     /// It waits for the store. [`Affinity::on_found`] goes on.
@@ -35,7 +35,7 @@ pub enum Request<'a> {
 #[derive(Debug)]
 pub struct Waiting {
     began: Sequence,
-    opened: Rc<Opened>,
+    opened: Rc<OpenedToken>,
 }
 
 /// What a request came with.
@@ -48,7 +48,7 @@ struct Presentation {
 /// Of the cookies of our name.
 enum Newest {
     /// The newest that is valid.
-    Session(Rc<Opened>),
+    Session(Rc<OpenedToken>),
     /// None is.
     None(Basis),
 }
@@ -65,7 +65,7 @@ struct Received<'a> {
 struct Invalid {
     refusal: Refusal,
     /// What it says, where that can be believed.
-    session: Option<Rc<Opened>>,
+    session: Option<Rc<OpenedToken>>,
 }
 
 impl From<Refusal> for Invalid {
@@ -81,7 +81,7 @@ impl From<Basis> for Presentation {
     }
 }
 
-impl<'a> Request<'a> {
+impl<'a> RequestStep<'a> {
     fn proceed((exchange, edits): (Exchange, Vec<Edit<'a>>)) -> Self {
         Self::Proceed(exchange, edits)
     }
@@ -95,7 +95,7 @@ impl Affinity {
         worker: &mut Worker,
         headers: Option<&Headers>,
         inputs: &dyn Inputs,
-    ) -> Request<'_> {
+    ) -> RequestStep<'_> {
         let began = worker.step();
         let (Some(headers), Some(now)) = (headers, inputs.now()) else { return self.proceed_unread(began, worker) };
         let received = self.receive(headers);
@@ -116,7 +116,7 @@ impl Affinity {
             None if out_of_path => (Presentation { basis, presented }, Standing::OutOfPath),
             None => (Presentation { basis, presented }, fresh(worker, inputs)),
         };
-        Request::proceed(self.exchange(began, &received, came, standing, worker, inputs))
+        RequestStep::proceed(self.exchange(began, &received, came, standing, worker, inputs))
     }
 
     /// Reads the headers, once.
@@ -141,20 +141,27 @@ impl Affinity {
         worker: &mut Worker,
         received: &Received<'_>,
         inputs: &dyn Inputs,
-    ) -> Request<'_> {
+    ) -> RequestStep<'_> {
         let Some(store) = &mut worker.store else {
             let Waiting { began, opened } = waiting;
             let standing = Standing::Resumed(Resumed { opened, behind: None });
-            return Request::proceed(self.exchange(began, received, Basis::Cookie.into(), standing, worker, inputs));
+            return RequestStep::proceed(self.exchange(
+                began,
+                received,
+                Basis::Cookie.into(),
+                standing,
+                worker,
+                inputs,
+            ));
         };
         let found = match inputs.monotonic() {
             Some(now) => store.find(&waiting.opened.session, stream, now, &mut worker.counts),
-            // Without a clock nothing can be believed for a while.
+            // Removed a clock nothing can be believed for a while.
             None => Some(LookupOutcome::Failed),
         };
         match found {
             Some(found) => self.go_on(waiting, found, Basis::Cache, worker, received, inputs),
-            None => Request::Wait(Box::new(waiting)),
+            None => RequestStep::Wait(Box::new(waiting)),
         }
     }
 
@@ -166,7 +173,7 @@ impl Affinity {
         worker: &mut Worker,
         headers: Option<&Headers>,
         inputs: &dyn Inputs,
-    ) -> Request<'_> {
+    ) -> RequestStep<'_> {
         match headers {
             Some(headers) => self.go_on(waiting, found, Basis::Store, worker, &self.receive(headers), inputs),
             None => self.proceed_unread(waiting.began, worker),
@@ -182,7 +189,7 @@ impl Affinity {
         worker: &mut Worker,
         received: &Received<'_>,
         inputs: &dyn Inputs,
-    ) -> Request<'_> {
+    ) -> RequestStep<'_> {
         let Waiting { began, opened } = waiting;
         let session = &opened.session;
         let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
@@ -193,7 +200,7 @@ impl Affinity {
                 let behind = Some(session.generation).filter(|_| differs);
                 let opened = if differs {
                     let (generation, pins) = (record.generation, record.pins.clone());
-                    Rc::new(Opened::new(Session { generation, pins, ..*session }, opened.age))
+                    Rc::new(OpenedToken::new(Session { generation, pins, ..*session }, opened.age))
                 } else {
                     opened
                 };
@@ -226,22 +233,22 @@ impl Affinity {
                         let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
                         let came = Basis::Unconfirmed.into();
                         let (exchange, edits) = self.exchange(began, received, came, Standing::Unknown, worker, inputs);
-                        return Request::Refuse(wait.unwrap_or(1), exchange, edits);
+                        return RequestStep::Refuse(wait.unwrap_or(1), exchange, edits);
                     }
                 }
             }
         };
-        Request::proceed(self.exchange(began, received, basis.into(), standing, worker, inputs))
+        RequestStep::proceed(self.exchange(began, received, basis.into(), standing, worker, inputs))
     }
 
     /// Sends a request on its way of which nothing is known: whatever the client may have sent under our names goes.
-    fn proceed_unread(&self, began: Sequence, worker: &mut Worker) -> Request<'_> {
+    fn proceed_unread(&self, began: Sequence, worker: &mut Worker) -> RequestStep<'_> {
         let basis = Basis::Unread;
         worker.count(Counter::Request(basis));
         let edits = self.internal_headers().map(Edit::Remove).to_vec();
         let exchange =
             Exchange { began, basis, presented: false, standing: Standing::Unknown, asked: Asked::default() };
-        Request::Proceed(exchange, edits)
+        RequestStep::Proceed(exchange, edits)
     }
 
     /// What is kept of a request for its response, and how it is edited.
@@ -282,7 +289,7 @@ impl Affinity {
         let name = self.config.cookie.set_cookie.name();
         let mut basis = Basis::None;
         let mut timed_out = None;
-        let mut newest: Option<Rc<Opened>> = None;
+        let mut newest: Option<Rc<OpenedToken>> = None;
         for value in received.cookies.iter().flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
             match self.open(value, now, worker, inputs) {
                 Ok(candidate) => {
@@ -314,8 +321,15 @@ impl Affinity {
         now: UnixTime,
         worker: &mut Worker,
         inputs: &dyn Inputs,
-    ) -> Result<Rc<Opened>, Invalid> {
-        let opened = worker.tokens.open(value, &self.config.keyring, &mut worker.counts)?;
+    ) -> Result<Rc<OpenedToken>, Invalid> {
+        let (opened, recall) = worker.tokens.open(value, &self.config.keyring)?;
+        worker.count(match recall {
+            Recall::Remembered => Counter::Hit(Memory::Tokens),
+            Recall::Verified { .. } => Counter::Miss(Memory::Tokens),
+        });
+        if recall == (Recall::Verified { evicted: true }) {
+            worker.count(Counter::Evicted(Memory::Tokens));
+        }
         match self.check(&opened.session, now, inputs) {
             Ok(()) => Ok(opened),
             Err(untimely) => Err(Invalid { refusal: untimely.into(), session: Some(opened) }),
@@ -370,12 +384,12 @@ impl Affinity {
         let mut touched = false;
         for line in cookies {
             match cookie::without(line, name) {
-                Without::Untouched => left.push(Cow::Borrowed(line)),
-                Without::Rest(rest) => {
+                Removed::Untouched => left.push(Cow::Borrowed(line)),
+                Removed::Rest(rest) => {
                     touched = true;
                     left.push(Cow::Owned(rest));
                 }
-                Without::Nothing => touched = true,
+                Removed::Nothing => touched = true,
             }
         }
         if !touched {

@@ -5,7 +5,7 @@ use crate::affinity::worker::{Freshness, Sequence, Worker};
 use crate::carrier::cache_control;
 use crate::clock::UnixTime;
 use crate::config::{self, Failover, Via};
-use crate::credential::keyring::KeyAge;
+use crate::credential::keyring::KeyPosition;
 use crate::credential::token::{self, Protection};
 use crate::ids::StreamId;
 use crate::observe::decision::{Basis, Decision, Displaced, Outcome};
@@ -35,7 +35,7 @@ pub struct Held {
 
 /// What the application can say, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Action {
+enum AppAction {
     Release,
     Rotate,
     End,
@@ -45,7 +45,7 @@ enum Action {
 struct Signals {
     /// The bridge named the host that served: another than was asked for, or none was asked for.
     bridge: bool,
-    action: Option<Action>,
+    action: Option<AppAction>,
 }
 
 /// Where a response comes from, as far as sessions care.
@@ -127,7 +127,7 @@ impl Affinity {
         let (began, basis) = (exchange.began, exchange.basis);
         let heard = self.listen(worker, inputs, &mut edits);
         let Verdict { outcome, change, displaced } = match (heard.action, inputs.now()) {
-            (Some(Action::End), _) => end(&exchange, worker, inputs).into(),
+            (Some(AppAction::End), _) => end(&exchange, worker, inputs).into(),
             (_, Some(now)) => self.decide(exchange, &heard, now, worker, inputs),
             (_, None) => (Outcome::Failed, Change::Keep).into(),
         };
@@ -179,12 +179,12 @@ impl Affinity {
     /// Tells the store of a change. For how many writes the response waits.
     fn tell(&self, stream: StreamId, change: &Change, worker: &mut Worker, inputs: &dyn Inputs) -> u8 {
         let (Some(store), Some(rules)) = (&mut worker.store, &self.config.store) else { return 0 };
-        let waiter = Some(stream).filter(|_| rules.write == config::Write::Sync);
+        let waiter = Some(stream).filter(|_| rules.write == config::WriteMode::Sync);
         let now = || inputs.monotonic().unwrap_or_default();
         let counts = &mut worker.counts;
         match change {
             Change::Keep | Change::End { session: None, .. } => 0,
-            Change::Begin(_) if rules.create == config::Create::OnReturn => 0,
+            Change::Begin(_) if rules.create == config::CreateWhen::OnReturn => 0,
             Change::Begin(session) => store.begin(session, waiter, now(), counts).into(),
             Change::Update(session, StoreUpdate::Write) => store.put(session, waiter, now(), counts).into(),
             Change::Update(session, StoreUpdate::Touch) => store.touch(session, waiter, now(), counts).into(),
@@ -245,7 +245,7 @@ impl Affinity {
             edits.push(Edit::Remove(session_header));
         }
         let headers = if spoken { inputs.response_headers() } else { None };
-        let action = headers.and_then(|headers| Action::read(headers.values(action_header), worker));
+        let action = headers.and_then(|headers| AppAction::read(headers.values(action_header), worker));
         Signals { bridge, action }
     }
 
@@ -266,7 +266,7 @@ impl Affinity {
             },
             Standing::Unconfirmed(opened) => match (heard.action, origin(inputs)) {
                 // A login gets a new id whatever may have become of the old one.
-                (Some(Action::Rotate), Origin::Upstream) => {
+                (Some(AppAction::Rotate), Origin::Upstream) => {
                     let pins = serving(worker, inputs).map(|(cluster, host)| Pin { cluster, host });
                     let pins = Pins::from_vec(pins.into_iter().collect()).unwrap_or_default();
                     rotate(Session { renewed: now, pins, ..opened.session.clone() }, worker, inputs).into()
@@ -278,10 +278,10 @@ impl Affinity {
                 let elsewhere = self.served_elsewhere(heard, &exchange.asked, inputs);
                 let renewal = self.config.session.renewal_due(session, now);
                 let due = match (opened.age, renewal, behind) {
-                    (KeyAge::Older(_), _, _) => Some((Outcome::Rekeyed, StoreUpdate::Write)),
-                    (KeyAge::Current, true, _) => Some((Outcome::Renewed, StoreUpdate::Touch)),
-                    (KeyAge::Current, false, Some(_)) => Some((Outcome::Adopted, StoreUpdate::Touch)),
-                    (KeyAge::Current, false, None) => None,
+                    (KeyPosition::Older(_), _, _) => Some((Outcome::Rekeyed, StoreUpdate::Write)),
+                    (KeyPosition::Current, true, _) => Some((Outcome::Renewed, StoreUpdate::Touch)),
+                    (KeyPosition::Current, false, Some(_)) => Some((Outcome::Adopted, StoreUpdate::Touch)),
+                    (KeyPosition::Current, false, None) => None,
                 };
                 if !elsewhere && due.is_none() && heard.action.is_none() {
                     return (Outcome::Resumed, Change::Keep).into();
@@ -298,7 +298,7 @@ impl Affinity {
                 let on_its_way = behind.is_some_and(|generation| freshness(generation) == Freshness::Stale);
                 let due = match freshness(session.generation) {
                     // Whoever planted a token may have ended that session: a login gets a new id all the same.
-                    Freshness::Stale if heard.action != Some(Action::Rotate) => {
+                    Freshness::Stale if heard.action != Some(AppAction::Rotate) => {
                         return (Outcome::Untouched, Change::Keep).into();
                     }
                     Freshness::Stale | Freshness::AlreadyIssued => None,
@@ -325,10 +325,10 @@ impl Affinity {
             worker.count(Counter::Fault(Fault::BridgeSilent));
         }
         // The upstream knows `id` already, and asked for another.
-        let id = if heard.action == Some(Action::Rotate) { new_id(worker, inputs) } else { Some(id) };
+        let id = if heard.action == Some(AppAction::Rotate) { new_id(worker, inputs) } else { Some(id) };
         let Some(id) = id else { return (Outcome::Failed, Change::Keep) };
         let mut session = Session::begin(id, now, &self.config.session);
-        if heard.action != Some(Action::Release)
+        if heard.action != Some(AppAction::Release)
             && let Some((cluster, host)) = serving(worker, inputs)
         {
             session.pins.set(Pin { cluster, host });
@@ -342,11 +342,11 @@ impl Affinity {
         mut session: Session,
         due: Option<(Outcome, StoreUpdate)>,
         elsewhere: bool,
-        action: Option<Action>,
+        action: Option<AppAction>,
         worker: &mut Worker,
         inputs: &dyn Inputs,
     ) -> Verdict {
-        if action == Some(Action::Release) {
+        if action == Some(AppAction::Release) {
             let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
             let (outcome, change) = match (released, due) {
                 (true, _) => (Outcome::Released, Change::Update(session, StoreUpdate::Write)),
@@ -358,7 +358,7 @@ impl Affinity {
         let repin = if elsewhere { self.repin(&mut session, worker, inputs) } else { Repin::Same };
         let displaced = matches!(repin, Repin::Moved | Repin::Kept | Repin::Ignored);
         let (outcome, change) = match (action, repin, due) {
-            (Some(Action::Rotate), ..) => rotate(session, worker, inputs),
+            (Some(AppAction::Rotate), ..) => rotate(session, worker, inputs),
             (_, Repin::Moved, _) => (Outcome::Moved, Change::Update(session, StoreUpdate::Write)),
             (_, Repin::Pinned, _) => (Outcome::Pinned, Change::Update(session, StoreUpdate::Write)),
             (_, _, Some((due, telling))) => (due, Change::Update(session, telling)),
@@ -450,7 +450,7 @@ impl Affinity {
     }
 }
 
-impl Action {
+impl AppAction {
     /// The header is a list (RFC 9110, section 5.6.1), perhaps in several lines: middleware and handler may each say something.
     fn read<'a>(lines: impl Iterator<Item = &'a [u8]>, worker: &mut Worker) -> Option<Self> {
         let mut known = None;

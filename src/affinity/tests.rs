@@ -256,10 +256,10 @@ impl Scene {
 }
 
 /// A request that does not wait.
-fn proceeds(request: Request<'_>) -> (Exchange, Vec<Edit<'_>>) {
+fn proceeds(request: RequestStep<'_>) -> (Exchange, Vec<Edit<'_>>) {
     match request {
-        Request::Proceed(exchange, edits) => (exchange, edits),
-        other @ (Request::Wait(_) | Request::Refuse(..)) => panic!("{other:?}"),
+        RequestStep::Proceed(exchange, edits) => (exchange, edits),
+        other @ (RequestStep::Wait(_) | RequestStep::Refuse(..)) => panic!("{other:?}"),
     }
 }
 

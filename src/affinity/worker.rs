@@ -4,7 +4,7 @@
 
 use crate::clock::Monotonic;
 use crate::config::Config;
-use crate::credential::verified::Verified;
+use crate::credential::verified::VerifiedTokens;
 use crate::lru::Lru;
 use crate::observe::metrics::{Counter, Counts, Gauge, Memory};
 use crate::session::SessionId;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Of how many sessions a worker remembers the latest changes.
-const MOST_CHANGED: usize = 8192;
+const MAX_CHANGED: usize = 8192;
 
 /// How many moves of one session are followed …
 const MOVES: u8 = 3;
@@ -70,7 +70,7 @@ pub struct Worker {
     /// The session store's client, where there is a store.
     pub store: Option<StoreClient>,
     /// Tokens that verified.
-    pub tokens: Verified,
+    pub tokens: VerifiedTokens,
     sequence: Sequence,
     changes: Lru<SessionId, RecentChanges>,
 }
@@ -80,9 +80,9 @@ impl Default for Worker {
         Self {
             counts: Counts::default(),
             store: None,
-            tokens: Verified::new(1),
+            tokens: VerifiedTokens::new(1),
             sequence: Sequence::default(),
-            changes: Lru::new(MOST_CHANGED),
+            changes: Lru::new(MAX_CHANGED),
         }
     }
 }
@@ -90,7 +90,7 @@ impl Default for Worker {
 impl Worker {
     /// A worker for this configuration.
     pub fn new(config: &Rc<Config>) -> Self {
-        let tokens = Verified::new(config.cache.entries);
+        let tokens = VerifiedTokens::new(config.cache.entries);
         Self { store: StoreClient::new(config), tokens, ..Self::default() }
     }
 
@@ -223,7 +223,7 @@ mod tests {
         let mut worker = Worker::default();
         let before = worker.step();
         let id = |n: usize| SessionId((n as u128).to_be_bytes());
-        for n in 0..=MOST_CHANGED {
+        for n in 0..=MAX_CHANGED {
             worker.cookie_cleared(id(n), at(0));
         }
         assert_eq!(worker.freshness(&id(0), 0, before, at(0)), Freshness::Current, "the oldest is forgotten");

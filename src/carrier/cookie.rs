@@ -19,7 +19,7 @@ pub fn values<'a>(line: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8
 
 /// What is left of a `Cookie` line without the cookies called `name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Without {
+pub enum Removed {
     /// None was there.
     Untouched,
     /// Every other byte of the line.
@@ -30,7 +30,7 @@ pub enum Without {
 
 /// Takes the cookies called `name`, whatever their values, out of one `Cookie` line.
 /// A pair goes with the `;` behind it, or, at the end, with the one before it.
-pub fn without(line: &[u8], name: &str) -> Without {
+pub fn without(line: &[u8], name: &str) -> Removed {
     // What stays up to the first of ours: each pair with its `;`.
     let mut before: usize = 0;
     let mut pairs = pairs(line);
@@ -38,7 +38,7 @@ pub fn without(line: &[u8], name: &str) -> Without {
         match pairs.next() {
             Some(pair) if value_of(pair, name).is_some() => break,
             Some(pair) => before = before.saturating_add(pair.len()).saturating_add(1),
-            None => return Without::Untouched,
+            None => return Removed::Untouched,
         }
     }
     let mut rest = Vec::with_capacity(line.len());
@@ -50,9 +50,9 @@ pub fn without(line: &[u8], name: &str) -> Without {
     // The last one's.
     rest.pop();
     match trim(&rest) {
-        [] => Without::Nothing,
-        trimmed if trimmed.len() == rest.len() => Without::Rest(rest),
-        trimmed => Without::Rest(trimmed.to_vec()),
+        [] => Removed::Nothing,
+        trimmed if trimmed.len() == rest.len() => Removed::Rest(rest),
+        trimmed => Removed::Rest(trimmed.to_vec()),
     }
 }
 
@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn taking_ours_out_leaves_every_other_byte() {
         let rest = |line: &[u8]| match without(line, "mooring") {
-            Without::Rest(rest) => rest,
-            Without::Untouched | Without::Nothing => panic!("nothing is left of {line:?}"),
+            Removed::Rest(rest) => rest,
+            Removed::Untouched | Removed::Nothing => panic!("nothing is left of {line:?}"),
         };
         for (line, left) in [
             (&b"a=1; mooring=t"[..], &b"a=1"[..]),
@@ -191,11 +191,11 @@ mod tests {
 
     #[test]
     fn a_line_with_nothing_else_goes_and_one_without_ours_stays() {
-        assert_eq!(without(b"mooring=t", "mooring"), Without::Nothing);
-        assert_eq!(without(b" mooring=t ", "mooring"), Without::Nothing);
-        assert_eq!(without(b"a=1; moorings=t", "mooring"), Without::Untouched);
-        assert_eq!(without(b"", "mooring"), Without::Untouched);
-        assert_eq!(without(b"; mooring=t", "mooring"), Without::Nothing);
-        assert_eq!(without(b"; ; mooring=t", "mooring"), Without::Rest(b";".to_vec()));
+        assert_eq!(without(b"mooring=t", "mooring"), Removed::Nothing);
+        assert_eq!(without(b" mooring=t ", "mooring"), Removed::Nothing);
+        assert_eq!(without(b"a=1; moorings=t", "mooring"), Removed::Untouched);
+        assert_eq!(without(b"", "mooring"), Removed::Untouched);
+        assert_eq!(without(b"; mooring=t", "mooring"), Removed::Nothing);
+        assert_eq!(without(b"; ; mooring=t", "mooring"), Removed::Rest(b";".to_vec()));
     }
 }

@@ -1,7 +1,7 @@
 //! The rules of the `cookie` section: RFC 6265 for names and attributes, RFC 6265bis for prefixes, CHIPS for `partitioned`.
 
-use super::fields::{Field, Object};
 use super::header_name::is_token_byte;
+use super::reader::{Field, Object};
 use crate::carrier::cookie::{Attributes, SameSite, SetCookie};
 
 /// The cookie, as the config wants it.
@@ -25,7 +25,7 @@ const MEMBERS: [&str; 10] =
 pub(super) fn read(config: &Object<'_>) -> Option<Cookie> {
     let cookie = config.section("cookie", &MEMBERS)?;
     let attributes = read_attributes(&cookie);
-    let name = cookie.read("name", None, |field| read_name(&field).map(Some));
+    let name = cookie.read_if_given("name", |field| read_name(&field));
     let persistent = cookie.read("persistent", false, |field| field.bool());
     let encrypt = cookie.read("encrypt", true, |field| field.bool());
     let forward = cookie.read("forward", false, |field| field.bool());
@@ -46,12 +46,10 @@ pub(super) fn read(config: &Object<'_>) -> Option<Cookie> {
 
 fn read_attributes(cookie: &Object<'_>) -> Option<Attributes> {
     let path = cookie.read("path", "/", |field| read_path(&field));
-    let domain = cookie.read_nullable("domain", None, |field| read_domain(&field));
+    let domain = cookie.read_or_off("domain", |field| read_domain(&field));
     let secure = cookie.read("secure", true, |field| field.bool());
     let http_only = cookie.read("http_only", true, |field| field.bool());
-    let same_site = cookie.read("same_site", SameSite::Lax, |field| {
-        field.word(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)])
-    });
+    let same_site = cookie.read("same_site", SameSite::Lax, |field| field.word());
     let partitioned = cookie.read("partitioned", false, |field| field.bool());
 
     if let (Some(false), Some(SameSite::None), Some(field)) = (secure, same_site, cookie.get("same_site")) {

@@ -1,8 +1,14 @@
-//! What the reader of configs tells of itself: which values it takes for each field. For the command line; never part of the plugin.
+//! What the reader of configs tells of itself: which values it takes for each field, and which it takes where none is given. For the
+//! command line; the compiler leaves it out of the plugin.
 
+use super::duration;
+use super::header_name::HeaderName;
+use crate::text::json::Json;
+use crate::text::words::ClosedSet;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// What the reader tells of a field while it reads it.
 #[derive(Clone, Debug)]
@@ -14,22 +20,66 @@ pub(super) enum Note {
     Duration,
     Items(RangeInclusive<usize>),
     Members(Vec<String>),
-    /// Not a kind of value: the field must be there.
+    /// No kind of value: the field must be there.
     Required,
-    /// Nor this: `null` turns it off.
+    /// No kind of value: `null` turns it off.
     Nullable,
-    /// Nor this: the object has one member, whichever.
+    /// No kind of value: the object has one member, whichever.
     ExactlyOne,
+    /// No kind of value: what holds where the field is not given.
+    Default(Json),
+}
+
+/// A default, as a config would have it.
+pub(super) trait Shown {
+    fn shown(&self) -> Json;
+}
+
+impl<T: ClosedSet> Shown for T {
+    fn shown(&self) -> Json {
+        Json::String(T::WORDS.get(self.ordinal()).copied().unwrap_or_default().into())
+    }
+}
+
+impl Shown for bool {
+    fn shown(&self) -> Json {
+        Json::Bool(*self)
+    }
+}
+
+impl Shown for u32 {
+    fn shown(&self) -> Json {
+        Json::Number((*self).into())
+    }
+}
+
+impl Shown for &str {
+    fn shown(&self) -> Json {
+        Json::String((*self).into())
+    }
+}
+
+impl Shown for Duration {
+    fn shown(&self) -> Json {
+        Json::String(duration::show(*self))
+    }
+}
+
+impl Shown for HeaderName {
+    fn shown(&self) -> Json {
+        Json::String(self.as_str().into())
+    }
 }
 
 /// What is known of a field.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldDescription {
-    /// Its kind of value: never one of the three that are not.
-    pub kind: Option<Note>,
-    pub required: bool,
-    pub nullable: bool,
-    pub exactly_one: bool,
+    /// Its kind of value: never one of the notes that are none.
+    pub(super) kind: Option<Note>,
+    pub(super) required: bool,
+    pub(super) nullable: bool,
+    pub(super) exactly_one: bool,
+    pub(super) default: Option<Json>,
 }
 
 /// What is known of every field, by its path, as in `keys[].id`.
@@ -45,6 +95,7 @@ impl Description {
             Note::Required => known.required = true,
             Note::Nullable => known.nullable = true,
             Note::ExactlyOne => known.exactly_one = true,
+            Note::Default(default) => known.default = Some(default),
             Note::Boolean
             | Note::Text
             | Note::Words(_)

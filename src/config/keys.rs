@@ -1,7 +1,7 @@
 //! The rules of `keys`.
 
 use super::Environment;
-use super::fields::Object;
+use super::reader::Object;
 use crate::credential::keyring::{Key, KeyId, Keyring, MAX_KEYS, MAX_SECRET, MIN_SECRET, Secret};
 use crate::text::base64;
 

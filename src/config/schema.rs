@@ -1,11 +1,11 @@
 //! The JSON Schema of the configuration (`docs/mooring.schema.json`), for editors. Never part of the plugin.
 //!
-//! Types, words, ranges and members are what the reader tells of itself; what a field does, and its default, is what the tables
-//! of `docs/configuration.md` say, which the tests hold against the reader. Rules about the form of a text, or about several
-//! fields, are the reader's alone.
+//! Types, words, ranges, members and defaults are what the reader tells of itself; what a field does is what the tables of
+//! `docs/configuration.md` say. Rules about the form of a text, or about several fields, are the reader's alone.
 
 use super::description::{FieldDescription, Note};
-use super::fields::Report;
+use super::reader::Report;
+use crate::text::json::Json;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub fn schema() -> Value {
 }
 
 fn value(fields: &BTreeMap<String, FieldDescription>, path: &str) -> Map<String, Value> {
-    let Some(FieldDescription { kind: Some(kind), nullable, exactly_one, .. }) = fields.get(path) else {
+    let Some(FieldDescription { kind: Some(kind), nullable, exactly_one, default, .. }) = fields.get(path) else {
         return Map::new();
     };
     let member = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
@@ -51,7 +51,7 @@ fn value(fields: &BTreeMap<String, FieldDescription>, path: &str) -> Map<String,
             ("object", rules)
         }
         // No kinds of values.
-        Note::Required | Note::Nullable | Note::ExactlyOne => return Map::new(),
+        Note::Required | Note::Nullable | Note::ExactlyOne | Note::Default(_) => return Map::new(),
     };
     let mut schema = if *nullable { json!({"type": [name, "null"]}) } else { json!({"type": name}) };
     merge(&mut schema, rules);
@@ -60,9 +60,9 @@ fn value(fields: &BTreeMap<String, FieldDescription>, path: &str) -> Map<String,
     }
     if let Some(row) = rows().find(|row| row.field == path) {
         merge(&mut schema, json!({"description": row.description()}));
-        if let Some(default) = row.default() {
-            merge(&mut schema, json!({"default": default}));
-        }
+    }
+    if let Some(default) = default {
+        merge(&mut schema, json!({"default": plain_value(default)}));
     }
     match schema {
         Value::Object(schema) => schema,
@@ -113,6 +113,18 @@ impl Row {
     fn description(&self) -> String {
         let accepted = if self.accepted.is_empty() { String::new() } else { format!(" Accepted: {}.", self.accepted) };
         plain(&format!("{}{accepted}", self.purpose))
+    }
+}
+
+/// A default: its numbers are whole, and an object has no members.
+fn plain_value(json: &Json) -> Value {
+    match json {
+        Json::Bool(value) => (*value).into(),
+        Json::String(text) => text.as_str().into(),
+        #[allow(clippy::cast_possible_truncation)]
+        Json::Number(number) => (*number as i64).into(),
+        Json::Object(_) => json!({}),
+        Json::Null | Json::Array(_) => Value::Null,
     }
 }
 

@@ -1,11 +1,12 @@
 //! The rules of `store`.
 
 use super::Environment;
-use super::fields::{Field, Object};
+use super::reader::{Field, Object};
 use crate::text as bytes;
+use crate::text::words::closed_set;
 use std::fmt;
 use std::time::Duration;
-use store_contract::{DEFAULT_NAMESPACE, MAX_NAMESPACE, is_of_namespace};
+use store_contract::{DEFAULT_NAMESPACE, MAX_NAMESPACE, MAX_TOKEN, is_of_namespace};
 
 /// Where the store is, and how it is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,15 +25,16 @@ pub struct Endpoint {
     pub timeout: Duration,
 }
 
-/// How a store is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Mooring's own: `mooring-store`, or any server of the contract.
-    Rest,
-    /// Webdis, 0.1.20 or later, in front of one Redis or Valkey.
-    Webdis,
-    /// Upstash's REST interface.
-    Upstash,
+closed_set! {
+    /// How a store is spoken to.
+    pub enum Protocol {
+        /// Mooring's own: `mooring-store`, or any server of the contract.
+        Rest = "rest",
+        /// Webdis, 0.1.20 or later, in front of one Redis or Valkey.
+        Webdis = "webdis",
+        /// Upstash's REST interface.
+        Upstash = "upstash",
+    }
 }
 
 /// What authenticates the plugin to the store. Never shown.
@@ -40,9 +42,9 @@ pub enum Protocol {
 pub struct AccessToken(String);
 
 impl AccessToken {
-    /// Takes 1 to 1024 visible ASCII characters.
+    /// Takes 1 to [`MAX_TOKEN`] visible ASCII characters.
     pub fn new(text: &[u8]) -> Option<Self> {
-        let fits = (1..=1024).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
+        let fits = (1..=MAX_TOKEN).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
         std::str::from_utf8(text).ok().filter(|_| fits).map(|text| Self(text.into()))
     }
 
@@ -70,89 +72,80 @@ impl fmt::Debug for AccessToken {
 
 /// The session store, and what depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
+pub struct StoreConfig {
     /// Where the store is and how it is spoken to.
     pub endpoint: Endpoint,
     /// When a session is first written.
-    pub create: Create,
+    pub create: CreateWhen,
     /// What becomes of a session that the store does not know.
     pub on_missing: OnMissing,
     /// What becomes of a request when the store fails.
     pub on_error: OnError,
     /// Whether responses wait for their writes.
-    pub write: Write,
+    pub write: WriteMode,
 }
 
-/// When a session is first written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Create {
-    /// When the client first sends the cookie back: clients that keep no cookies never cost a write.
-    OnReturn,
-    /// With the first cookie.
-    AtOnce,
+closed_set! {
+    /// When a session is first written.
+    pub enum CreateWhen {
+        /// When the client first sends the cookie back: clients that keep no cookies never cost a write.
+        OnReturn = "on_return",
+        /// With the first cookie.
+        AtOnce = "at_once",
+    }
 }
 
-/// What becomes of a session that the store does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnMissing {
-    /// It goes on as the cookie has it, and is written.
-    TrustCookie,
-    /// It counts as revoked.
-    NewSession,
+closed_set! {
+    /// What becomes of a session that the store does not know.
+    pub enum OnMissing {
+        /// It goes on as the cookie has it, and is written.
+        TrustCookie = "trust_cookie",
+        /// It counts as revoked.
+        NewSession = "new_session",
+    }
 }
 
-/// What becomes of a request when the store fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnError {
-    /// Its session goes on as the cookie has it.
-    TrustCookie,
-    /// It is balanced anew. The cookie stays as it is.
-    Rebalance,
-    /// It is answered with a 503.
-    Fail,
+closed_set! {
+    /// What becomes of a request when the store fails.
+    pub enum OnError {
+        /// Its session goes on as the cookie has it.
+        TrustCookie = "trust_cookie",
+        /// It is balanced anew. The cookie stays as it is.
+        Rebalance = "rebalance",
+        /// It is answered with a 503.
+        Fail = "fail",
+    }
 }
 
-/// Whether responses wait for their writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// They do not.
-    Async,
-    /// They do.
-    Sync,
+closed_set! {
+    /// Whether responses wait for their writes.
+    pub enum WriteMode {
+        /// They do not.
+        Async = "async",
+        /// They do.
+        Sync = "sync",
+    }
 }
 
 const MEMBERS: [&str; 10] =
     ["protocol", "cluster", "authority", "token", "namespace", "timeout", "create", "on_missing", "on_error", "write"];
 
-pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<Store> {
+pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<StoreConfig> {
     let store = field.object(&MEMBERS)?;
-    let protocol = store.read("protocol", Protocol::Rest, |field| {
-        field.word(&[("rest", Protocol::Rest), ("webdis", Protocol::Webdis), ("upstash", Protocol::Upstash)])
-    });
+    let protocol = store.read("protocol", Protocol::Rest, |field| field.word());
     let cluster = read_cluster(&store);
-    let authority = store.read("authority", "session-store".into(), |field| text(&field, "host name", 253, |_| true));
-    let token = store.read_nullable("token", None, |field| read_token(&field, environment));
-    let namespace = store.read("namespace", DEFAULT_NAMESPACE.into(), |field| {
+    let authority = store.read("authority", "session-store", |field| text(&field, "host name", 253, |_| true));
+    let token = store.read_or_off("token", |field| read_token(&field, environment));
+    let namespace = store.read("namespace", DEFAULT_NAMESPACE, |field| {
         text(&field, "namespace (A-Z a-z 0-9 _ . -)", MAX_NAMESPACE, is_of_namespace)
     });
     let timeout = store.read("timeout", Duration::from_millis(100), |field| {
         field.duration(Duration::from_millis(1), Duration::from_secs(10))
     });
-    let create = store.read("create", Create::OnReturn, |field| {
-        field.word(&[("on_return", Create::OnReturn), ("at_once", Create::AtOnce)])
-    });
-    let on_missing = store.read("on_missing", OnMissing::TrustCookie, |field| {
-        field.word(&[("trust_cookie", OnMissing::TrustCookie), ("new_session", OnMissing::NewSession)])
-    });
-    let on_error = store.read("on_error", OnError::TrustCookie, |field| {
-        field.word(&[
-            ("trust_cookie", OnError::TrustCookie),
-            ("rebalance", OnError::Rebalance),
-            ("fail", OnError::Fail),
-        ])
-    });
-    let write =
-        store.read("write", Write::Async, |field| field.word(&[("async", Write::Async), ("sync", Write::Sync)]));
+    let create = store.read("create", CreateWhen::OnReturn, |field| field.word());
+    let on_missing = store.read("on_missing", OnMissing::TrustCookie, |field| field.word());
+    let on_error = store.read("on_error", OnError::TrustCookie, |field| field.word());
+    let write = store.read("write", WriteMode::Async, |field| field.word());
     if let (Some(Protocol::Webdis), Some(Some(token)), Some(field)) = (protocol, &token, store.get("token"))
         && !token.is_basic()
     {
@@ -162,7 +155,7 @@ pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<St
     }
     if let (Some(OnMissing::NewSession), Some(create), Some(write), Some(field)) =
         (on_missing, create, write, store.get("on_missing"))
-        && (create, write) != (Create::AtOnce, Write::Sync)
+        && (create, write) != (CreateWhen::AtOnce, WriteMode::Sync)
     {
         field.error::<()>(
             "new_session refuses a session that is not written yet; accepted is trust_cookie, \
@@ -171,31 +164,31 @@ pub(super) fn read(field: &Field<'_>, environment: Environment<'_>) -> Option<St
     }
     let endpoint = Endpoint {
         protocol: protocol?,
-        cluster: cluster?,
-        authority: authority?,
+        cluster: cluster?.into(),
+        authority: authority?.into(),
         token: token?,
-        namespace: namespace?,
+        namespace: namespace?.into(),
         timeout: timeout?,
     };
-    Some(Store { endpoint, create: create?, on_missing: on_missing?, on_error: on_error?, write: write? })
+    Some(StoreConfig { endpoint, create: create?, on_missing: on_missing?, on_error: on_error?, write: write? })
 }
 
-fn read_cluster(store: &Object<'_>) -> Option<String> {
+fn read_cluster<'a>(store: &Object<'a>) -> Option<&'a str> {
     let field = store.required("cluster", "the name of an Envoy cluster, 1 to 255 visible ASCII characters")?;
     text(&field, "the name of an Envoy cluster", 255, |_| true)
 }
 
 /// Visible ASCII, so that it can stand in a header.
-fn text(field: &Field<'_>, what: &str, longest: usize, fits: impl Fn(u8) -> bool) -> Option<String> {
+fn text<'a>(field: &Field<'a>, what: &str, longest: usize, fits: impl Fn(u8) -> bool) -> Option<&'a str> {
     let accepted = format!("{what}: 1 to {longest} visible ASCII characters");
     let text = field.string(&accepted)?;
     let kept = (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && fits(b));
-    if kept { Some(text.into()) } else { field.error(format!("breaks a rule; accepted is {accepted}")) }
+    if kept { Some(text) } else { field.error(format!("breaks a rule; accepted is {accepted}")) }
 }
 
 /// White space around it is not part of it: mounted files end with a line break.
 fn read_token(field: &Field<'_>, environment: Environment<'_>) -> Option<AccessToken> {
     let (field, value) = field.source("text", "the token", environment)?;
     AccessToken::new(value.trim_ascii())
-        .or_else(|| field.error("is not a token; accepted are 1 to 1024 visible ASCII characters"))
+        .or_else(|| field.error(format!("is not a token; accepted are 1 to {MAX_TOKEN} visible ASCII characters")))
 }

@@ -48,7 +48,7 @@ fn keys_are_enough_and_the_rest_has_the_documented_defaults() {
     assert_eq!(config.session, Timeouts { absolute: Some(28_800), idle: Some(1_800), clock_skew: 60 });
     assert_eq!((config.upstream.via, config.upstream.failover), (Via::StatefulSession, Failover::Sticky));
     assert_eq!(config.upstream.header.as_str(), "x-mooring-host");
-    assert_eq!(config.cache, Cache { entries: 10_000, ttl: Duration::from_secs(30) });
+    assert_eq!(config.cache, CacheLimits { entries: 10_000, ttl: Duration::from_secs(30) });
     assert_eq!(config.app.action_header.name.as_str(), "x-mooring-action");
     assert_eq!(config.app.session_header.name.as_str(), "x-mooring-session");
     assert!(config.app.action_header.enabled && config.app.session_header.enabled);
@@ -67,12 +67,12 @@ fn a_store_needs_a_cluster_and_the_rest_has_the_documented_defaults() {
         namespace: "mooring".into(),
         timeout: Duration::from_millis(100),
     };
-    let defaults = Store {
+    let defaults = StoreConfig {
         endpoint,
-        create: Create::OnReturn,
+        create: CreateWhen::OnReturn,
         on_missing: OnMissing::TrustCookie,
         on_error: OnError::TrustCookie,
-        write: Write::Async,
+        write: WriteMode::Async,
     };
     assert_eq!(store, defaults);
     assert_eq!(accepted(r#""store":null"#).store, None);
@@ -94,12 +94,12 @@ fn every_field_of_a_store_is_read() {
         namespace: "n.1".into(),
         timeout: Duration::from_secs(2),
     };
-    let expected = Store {
+    let expected = StoreConfig {
         endpoint,
-        create: Create::AtOnce,
+        create: CreateWhen::AtOnce,
         on_missing: OnMissing::NewSession,
         on_error: OnError::Fail,
-        write: Write::Sync,
+        write: WriteMode::Sync,
     };
     assert_eq!(store, expected);
     assert!(store.endpoint.token.is_some() && !format!("{store:?}").contains("s3cret"));
@@ -134,7 +134,7 @@ fn every_field_is_read() {
     assert_eq!(config.session, Timeouts { absolute: None, idle: Some(604_800), clock_skew: 60 });
     assert_eq!((config.upstream.via, config.upstream.failover), (Via::OverrideHost, Failover::Temporary));
     assert_eq!(config.upstream.header.as_str(), "x-pin");
-    assert_eq!(config.cache, Cache { entries: 10_000, ttl: Duration::from_millis(500) });
+    assert_eq!(config.cache, CacheLimits { entries: 10_000, ttl: Duration::from_millis(500) });
     assert!(!config.app.action_header.enabled, "null turns it off");
     assert_eq!(
         config.app.action_header.name.as_str(),

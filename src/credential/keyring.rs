@@ -115,14 +115,14 @@ fn subkey(secret: &Secret, usage: Use, scope: &str) -> Option<[u8; 32]> {
 
 /// How old the key of a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyAge {
+pub enum KeyPosition {
     /// The key that signs.
     Current,
     /// One that only verifies: the token is issued anew under the current key. Its position in the keyring, from 1.
     Older(u8),
 }
 
-impl KeyAge {
+impl KeyPosition {
     /// The key's position in the keyring: 0 signs.
     pub fn position(self) -> usize {
         match self {
@@ -151,12 +151,12 @@ impl Keyring {
     }
 
     /// The key with this name.
-    pub fn find(&self, id: &[u8]) -> Option<(&Key, KeyAge)> {
+    pub fn find(&self, id: &[u8]) -> Option<(&Key, KeyPosition)> {
         let named = |key: &&Key| key.id.as_str().as_bytes() == id;
-        let current = Some(&self.signing).filter(named).map(|key| (key, KeyAge::Current));
+        let current = Some(&self.signing).filter(named).map(|key| (key, KeyPosition::Current));
         current.or_else(|| {
             let (key, position) = self.verifying.iter().zip(1..).find(|(key, _)| named(key))?;
-            Some((key, KeyAge::Older(position)))
+            Some((key, KeyPosition::Older(position)))
         })
     }
 

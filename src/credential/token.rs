@@ -5,7 +5,7 @@
 
 pub(crate) mod payload;
 
-use crate::credential::keyring::{Key, KeyAge, Keyring};
+use crate::credential::keyring::{Key, KeyPosition, Keyring};
 use crate::session::{Session, Untimely};
 use crate::text;
 use crate::text::base64;
@@ -84,7 +84,7 @@ pub fn seal(session: &Session, keyring: &Keyring, protection: &Protection) -> St
 ///
 /// # Errors
 /// [`Refusal::Malformed`], [`Refusal::UnknownKey`] or [`Refusal::BadTag`]; times are not looked at.
-pub fn open(token: &[u8], keyring: &Keyring) -> Result<(Session, KeyAge), Refusal> {
+pub fn open(token: &[u8], keyring: &Keyring) -> Result<(Session, KeyPosition), Refusal> {
     if token.len() > MAX_TOKEN {
         return Err(Refusal::Malformed);
     }

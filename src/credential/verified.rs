@@ -3,10 +3,9 @@
 //! Bounded: the token that was not used for longest goes first. Only what verified is remembered, so that nobody without a session of ours
 //! can fill it. (Envoy's `jwt_authn` has such a cache for the same reason.)
 
-use crate::credential::keyring::{KeyAge, Keyring};
+use crate::credential::keyring::{KeyPosition, Keyring};
 use crate::credential::token::{self, Refusal};
 use crate::lru::{Lru, RandomKey};
-use crate::observe::metrics::{Counter, Counts, Memory};
 use crate::session::Session;
 use std::cell::OnceCell;
 use std::fmt;
@@ -14,11 +13,11 @@ use std::rc::Rc;
 
 /// The tokens that verified of late, under one keyring.
 #[derive(Debug)]
-pub struct Verified {
+pub struct VerifiedTokens {
     tokens: Lru<TagEnd, VerifiedToken>,
 }
 
-/// The last characters of a token: of its tag, if it is one.
+/// The last 16 characters of a token, which are of its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TagEnd(u128);
 
@@ -26,24 +25,36 @@ struct TagEnd(u128);
 #[derive(Debug)]
 struct VerifiedToken {
     token: Box<[u8]>,
-    opened: Rc<Opened>,
+    opened: Rc<OpenedToken>,
+}
+
+/// How a token was found to be valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recall {
+    /// It had been before.
+    Remembered,
+    /// It was verified just now.
+    Verified {
+        /// Whether another had to go for it.
+        evicted: bool,
+    },
 }
 
 /// What a token says.
-pub struct Opened {
+pub struct OpenedToken {
     /// The session.
     pub session: Session,
     /// Of the token's key.
-    pub age: KeyAge,
+    pub age: KeyPosition,
     /// The override header of its requests, once one was made, where it is the same for all.
     pub host_header: OnceCell<Vec<u8>>,
     /// The header with its id, once one was made.
     pub id_header: OnceCell<Vec<u8>>,
 }
 
-impl Opened {
+impl OpenedToken {
     /// A session, and the age of the key of its token.
-    pub fn new(session: Session, age: KeyAge) -> Self {
+    pub fn new(session: Session, age: KeyPosition) -> Self {
         Self { session, age, host_header: OnceCell::new(), id_header: OnceCell::new() }
     }
 }
@@ -57,23 +68,23 @@ impl RandomKey for TagEnd {
     }
 }
 
-impl PartialEq for Opened {
+impl PartialEq for OpenedToken {
     fn eq(&self, other: &Self) -> bool {
         self.session == other.session && self.age == other.age
     }
 }
 
-impl Eq for Opened {}
+impl Eq for OpenedToken {}
 
 /// Hosts and ids are not logged.
-impl fmt::Debug for Opened {
+impl fmt::Debug for OpenedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("session", &self.session).field("age", &self.age).finish_non_exhaustive()
+        f.debug_struct("OpenedToken").field("session", &self.session).field("age", &self.age).finish_non_exhaustive()
     }
 }
 
-impl Verified {
-    /// Remembers so many tokens. Takes no space before it is used.
+impl VerifiedTokens {
+    /// A memory for `capacity` tokens. Takes no space before it is used.
     pub fn new(capacity: u32) -> Self {
         Self { tokens: Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX)) }
     }
@@ -87,27 +98,22 @@ impl Verified {
     ///
     /// # Errors
     /// As [`token::open`]; times are not looked at.
-    pub fn open(&mut self, token: &[u8], keyring: &Keyring, counts: &mut Counts) -> Result<Rc<Opened>, Refusal> {
+    pub fn open(&mut self, token: &[u8], keyring: &Keyring) -> Result<(Rc<OpenedToken>, Recall), Refusal> {
         let end = token.last_chunk().map(|end| TagEnd(u128::from_le_bytes(*end)));
         let known = end.and_then(|end| self.tokens.used(&end)).filter(|known| equal(&known.token, token));
         if let Some(known) = known {
-            counts.add(Counter::Hit(Memory::Tokens));
-            return Ok(Rc::clone(&known.opened));
+            return Ok((Rc::clone(&known.opened), Recall::Remembered));
         }
         let (session, age) = token::open(token, keyring)?;
-        counts.add(Counter::Miss(Memory::Tokens));
-        let opened = Rc::new(Opened::new(session, age));
-        if let Some(end) = end
-            && self.tokens.put(end, VerifiedToken { token: token.into(), opened: Rc::clone(&opened) }).is_some()
-        {
-            counts.add(Counter::Evicted(Memory::Tokens));
-        }
-        Ok(opened)
+        let opened = Rc::new(OpenedToken::new(session, age));
+        let token = VerifiedToken { token: token.into(), opened: Rc::clone(&opened) };
+        let evicted = end.and_then(|end| self.tokens.put(end, token)).is_some();
+        Ok((opened, Recall::Verified { evicted }))
     }
 }
 
-/// Whether these are the same bytes. It takes the same time wherever they differ. (In words: the C library's `memcmp` for Wasm goes
-/// byte by byte.)
+/// Whether these are the same bytes. It takes the same time wherever they differ. Eight bytes at a time, where the C
+/// library's `memcmp` for Wasm goes byte by byte.
 fn equal(one: &[u8], other: &[u8]) -> bool {
     let ((one_words, one_rest), (other_words, other_rest)) = (one.as_chunks(), other.as_chunks());
     let words = one_words.iter().zip(other_words);
@@ -142,56 +148,48 @@ mod tests {
     #[test]
     fn a_token_that_verified_is_not_verified_again_and_says_the_same() {
         let (session, token) = token(1);
-        let mut verified = Verified::new(2);
-        assert_eq!(
-            verified.open(token.as_bytes(), &keyring(2), &mut Counts::default()),
-            Err(Refusal::BadTag),
-            "and this is not remembered"
-        );
+        let mut verified = VerifiedTokens::new(2);
+        assert_eq!(verified.open(token.as_bytes(), &keyring(2)), Err(Refusal::BadTag), "and this is not remembered");
         for keyring in [keyring(1), keyring(2)] {
-            let opened = verified.open(token.as_bytes(), &keyring, &mut Counts::default());
-            assert_eq!(opened, Ok(Rc::new(Opened::new(session.clone(), KeyAge::Current))));
+            let opened = verified.open(token.as_bytes(), &keyring);
+            let expected = Rc::new(OpenedToken::new(session.clone(), KeyPosition::Current));
+            assert_eq!(opened.map(|(opened, _)| opened), Ok(expected));
         }
     }
 
     #[test]
     fn another_token_with_the_same_tag_is_another_token() {
         let (session, good) = token(1);
-        let mut verified = Verified::new(2);
-        verified.open(good.as_bytes(), &keyring(1), &mut Counts::default()).unwrap();
+        let mut verified = VerifiedTokens::new(2);
+        verified.open(good.as_bytes(), &keyring(1)).unwrap();
         let (_, other) = token(2);
         let (body, tag) = (other.rsplit_once('.').unwrap().0, good.rsplit_once('.').unwrap().1);
         let forged = format!("{body}.{tag}");
-        assert_eq!(verified.open(forged.as_bytes(), &keyring(1), &mut Counts::default()), Err(Refusal::BadTag));
-        let known =
-            verified.open(good.as_bytes(), &keyring(2), &mut Counts::default()).map(|opened| opened.session.clone());
+        assert_eq!(verified.open(forged.as_bytes(), &keyring(1)), Err(Refusal::BadTag));
+        let known = verified.open(good.as_bytes(), &keyring(2)).map(|(opened, _)| opened.session.clone());
         assert_eq!(known, Ok(session), "and displaces none");
         for length in 0..20 {
             let end = &good.as_bytes()[good.len() - length..];
-            assert!(verified.open(end, &keyring(1), &mut Counts::default()).is_err(), "{length}");
+            assert!(verified.open(end, &keyring(1)).is_err(), "{length}");
         }
     }
 
     #[test]
-    fn hits_misses_and_what_had_to_go_are_counted() {
-        let (mut verified, mut counts) = (Verified::new(2), Counts::default());
-        for number in [1, 2, 1, 3] {
-            verified.open(token(number).1.as_bytes(), &keyring(1), &mut counts).unwrap();
-        }
-        assert!(verified.open(b"m1s.k.AAAA.AAAA", &keyring(1), &mut counts).is_err());
-        let counters = [Counter::Hit(Memory::Tokens), Counter::Miss(Memory::Tokens), Counter::Evicted(Memory::Tokens)];
-        assert_eq!(counters.map(|counter| counts.get(counter)), [1, 3, 1], "a token that is refused is neither");
+    fn what_was_remembered_and_what_had_to_go_is_said() {
+        let mut verified = VerifiedTokens::new(2);
+        let recalls = [1, 2, 1, 3].map(|number| verified.open(token(number).1.as_bytes(), &keyring(1)).unwrap().1);
+        let verified_anew = |evicted| Recall::Verified { evicted };
+        assert_eq!(recalls, [verified_anew(false), verified_anew(false), Recall::Remembered, verified_anew(true)]);
         assert_eq!(verified.count(), 2);
     }
 
     #[test]
     fn the_token_that_was_not_used_for_longest_goes_first() {
-        let mut verified = Verified::new(2);
+        let mut verified = VerifiedTokens::new(2);
         for number in [1, 2, 1, 3] {
-            verified.open(token(number).1.as_bytes(), &keyring(1), &mut Counts::default()).unwrap();
+            verified.open(token(number).1.as_bytes(), &keyring(1)).unwrap();
         }
-        let known = [1, 2, 3]
-            .map(|number| verified.open(token(number).1.as_bytes(), &keyring(2), &mut Counts::default()).is_ok());
+        let known = [1, 2, 3].map(|number| verified.open(token(number).1.as_bytes(), &keyring(2)).is_ok());
         assert_eq!(known, [true, false, true]);
     }
 

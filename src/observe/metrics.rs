@@ -3,7 +3,7 @@
 //! Names follow Envoy's stats: `.` separates, `label=value` parts become labels by the stat tags of the configs under `envoy/`
 //! (docs/monitoring.md lists them all). Counting is an addition in memory; the shell hands the sums to the proxy once a second.
 
-use crate::credential::keyring::{KeyAge, Keyring, MAX_KEYS};
+use crate::credential::keyring::{KeyPosition, Keyring, MAX_KEYS};
 use crate::credential::token::Refusal;
 use crate::observe::decision::{Basis, Displaced, Outcome};
 use crate::session::pin::HostAddr;
@@ -145,7 +145,7 @@ impl<S: ClosedSet> Label for S {
     }
 }
 
-impl Label for KeyAge {
+impl Label for KeyPosition {
     const COUNT: usize = MAX_KEYS;
 
     fn ordinal(self) -> usize {
@@ -322,7 +322,7 @@ metrics! {
         /// Requests that waited for a lookup which another had begun.
         LookupShared = "lookups_shared",
         /// Valid tokens by their keys' ids.
-        Accepted(key: KeyAge) = "tokens_accepted",
+        Accepted(key: KeyPosition) = "tokens_accepted",
         /// Pins that sessions got, by host.
         Pinned(host: HostSlot) = "sessions_pinned",
     }
@@ -493,13 +493,13 @@ mod tests {
             (Counter::Miss(Memory::Tokens), "mooring_cache_misses.cache=tokens"),
             (Counter::Evicted(Memory::Tokens), "mooring_cache_evictions.cache=tokens"),
             (Counter::LookupShared, "mooring_lookups_shared"),
-            (Counter::Accepted(KeyAge::Current), "mooring_tokens_accepted.key=new"),
-            (Counter::Accepted(KeyAge::Older(1)), "mooring_tokens_accepted.key=old"),
+            (Counter::Accepted(KeyPosition::Current), "mooring_tokens_accepted.key=new"),
+            (Counter::Accepted(KeyPosition::Older(1)), "mooring_tokens_accepted.key=old"),
             (Counter::Pinned(HostSlot(0)), "mooring_sessions_pinned.host=10.0.0.1:8000"),
         ] {
             assert_eq!(counter(given).as_deref(), Some(name));
         }
-        for unknown in [Counter::Accepted(KeyAge::Older(2)), Counter::Pinned(HostSlot(1))] {
+        for unknown in [Counter::Accepted(KeyPosition::Older(2)), Counter::Pinned(HostSlot(1))] {
             assert_eq!(counter(unknown), None);
         }
         for (given, name) in [

@@ -4,7 +4,7 @@ mod stats;
 mod streams;
 
 use crate::affinity::worker::Worker;
-use crate::affinity::{Affinity, Edit, Exchange, Held, Inputs, Request, Response, Waiting};
+use crate::affinity::{Affinity, Edit, Exchange, Held, Inputs, RequestStep, Response, Waiting};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::{self, Config};
 use crate::headers::Headers;
@@ -415,17 +415,17 @@ impl<'a, H: Host> HostInputs<'a, H> {
     }
 
     /// Does to a request what was decided.
-    fn carry_out(&self, request: Request<'_>, affinity: &Affinity, worker: &mut Worker) -> (Phase, Progress) {
+    fn carry_out(&self, request: RequestStep<'_>, affinity: &Affinity, worker: &mut Worker) -> (Phase, Progress) {
         let (exchange, edits) = match request {
-            Request::Wait(waiting) => return (Phase::Waiting(waiting), Progress::Continues),
-            Request::Refuse(seconds, exchange, edits) => {
+            RequestStep::Wait(waiting) => return (Phase::Waiting(waiting), Progress::Continues),
+            RequestStep::Refuse(seconds, exchange, edits) => {
                 if self.refuse(seconds) {
                     self.apply(Map::ResponseHeaders, affinity.on_refused(&exchange, worker).into_iter().collect());
                     return (Phase::Over, Progress::Answered);
                 }
                 (exchange, edits)
             }
-            Request::Proceed(exchange, edits) => (exchange, edits),
+            RequestStep::Proceed(exchange, edits) => (exchange, edits),
         };
         let asked = self.apply(Map::RequestHeaders, edits);
         (Phase::Response(if asked { exchange } else { exchange.unasked() }), Progress::Continues)

@@ -12,11 +12,11 @@ const FAILURES: u8 = 5;
 const TOGETHER: Duration = Duration::from_millis(25);
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// What a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FailureKind {
     /// One more.
     Counts,
     /// It opens the breaker, or keeps it open.
@@ -74,22 +74,22 @@ impl Breaker {
     ///
     /// Calls that were under way together and fail together fail for one reason: a worker that was busy while their time ran, a connection
     /// that broke. They count once. A store that is away fails calls again and again.
-    pub fn failed(&mut self, sent: Monotonic, now: Monotonic) -> Verdict {
+    pub fn failed(&mut self, sent: Monotonic, now: Monotonic) -> FailureKind {
         let pause = match self.0 {
             State::Closed { failures, last } if failures > 0 && sent < last && is_together(last, now) => {
-                return Verdict::Together;
+                return FailureKind::Together;
             }
             State::Closed { failures, .. } if failures.saturating_add(1) < FAILURES => {
                 self.0 = State::Closed { failures: failures.saturating_add(1), last: now };
-                return Verdict::Counts;
+                return FailureKind::Counts;
             }
             State::Closed { .. } => FIRST_PAUSE,
-            State::Probing { pause } => pause.saturating_mul(2).min(LONGEST_PAUSE),
+            State::Probing { pause } => pause.saturating_mul(2).min(MAX_PAUSE),
             // A call from before, or one that was made all the same.
-            State::Open { .. } => return Verdict::Counts,
+            State::Open { .. } => return FailureKind::Counts,
         };
         self.0 = State::Open { until: Monotonic(now.0.saturating_add(pause)), pause };
-        Verdict::Opens
+        FailureKind::Opens
     }
 
     /// A call came to nothing of which nothing follows for the store. If it was the probe, the next call is.
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn opens(breaker: &mut Breaker, sent: Monotonic, now: Monotonic) -> bool {
-        breaker.failed(sent, now) == Verdict::Opens
+        breaker.failed(sent, now) == FailureKind::Opens
     }
 
     fn opened_at(seconds: u64) -> Breaker {

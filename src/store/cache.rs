@@ -3,7 +3,7 @@
 //! Bounded: the session that was not used for longest goes first. Time is passed in, and nothing is believed for longer than the time to live.
 
 use crate::clock::Monotonic;
-use crate::credential::keyring::KeyAge;
+use crate::credential::keyring::KeyPosition;
 use crate::lru::Lru;
 use crate::session::SessionId;
 use crate::session::pin::Pins;
@@ -23,7 +23,7 @@ pub struct Record {
     /// The version that a compare-and-set expects. `None`: not known.
     pub version: Option<Version>,
     /// Of the key of the store's value.
-    pub age: KeyAge,
+    pub age: KeyPosition,
 }
 
 /// What is known of a session.
@@ -107,7 +107,7 @@ impl Cache {
                 return None;
             }
             (Entry::Session(record), since) => (record.version.clone(), since, record.age),
-            (Entry::Missing | Entry::Unreadable, since) => (None, since, KeyAge::Current),
+            (Entry::Missing | Entry::Unreadable, since) => (None, since, KeyPosition::Current),
             (Entry::Revoked, _) => return None,
         };
         let record = Record { generation, pins: pins.clone(), version: version.clone(), age };
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn session(generation: u32) -> Entry {
-        Entry::Session(Record { generation, pins: Pins::default(), version: None, age: KeyAge::Current })
+        Entry::Session(Record { generation, pins: Pins::default(), version: None, age: KeyPosition::Current })
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
 
     fn session_with(generation: u32, version: &[u8]) -> Entry {
         let version = Version::for_test(version);
-        Entry::Session(Record { generation, pins: Pins::default(), version, age: KeyAge::Current })
+        Entry::Session(Record { generation, pins: Pins::default(), version, age: KeyPosition::Current })
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         let mut cache = cache();
         let own = |version: Option<&[u8]>| {
             let version = version.and_then(Version::for_test);
-            Entry::Session(Record { generation: 2, pins: Pins::default(), version, age: KeyAge::Current })
+            Entry::Session(Record { generation: 2, pins: Pins::default(), version, age: KeyPosition::Current })
         };
         cache.learn(ID, own(None), at(0), at(0));
         let older = session_with(1, b"\"1\"");

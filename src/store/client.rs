@@ -10,8 +10,8 @@ mod queue;
 
 use crate::clock::Monotonic;
 use crate::config::Endpoint;
-use crate::config::{Config, OnMissing, Store};
-use crate::credential::keyring::KeyAge;
+use crate::config::{Config, OnMissing, StoreConfig};
+use crate::credential::keyring::KeyPosition;
 use crate::ids::{CallId, StreamId};
 use crate::observe::metrics::{CallResult, Counter, Counts, Fault, Histogram, Memory, Operation};
 use crate::session::{Session, SessionId};
@@ -27,25 +27,25 @@ use std::time::Duration;
 
 /// How many calls a worker has under way at most, revocations aside. The proxy's own bounds lie above it for every worker together
 /// (`docs/store.md`): what it turns away has failed, and what waits here has not.
-const MOST_CALLS: usize = 32;
+const MAX_CALLS: usize = 32;
 
 /// How many revocations a worker has under way at most, and how many that it owes.
-const MOST_REVOCATIONS: usize = 1024;
+const MAX_REVOCATIONS: usize = 1024;
 
 /// How many calls wait for their turn at most.
-const MOST_QUEUED: usize = 8192;
+const MAX_QUEUED: usize = 8192;
 
 /// How many of them for one client.
-const MOST_QUEUED_OF_ONE: usize = 1024;
+const MAX_QUEUED_OF_ONE: usize = 1024;
 
 /// For how long a call waits for its turn at most. Turns come while the store answers: longer than it may take for one answer.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// How many requests of a worker wait for lookups at most.
-const MOST_WAITERS: usize = 8192;
+const MAX_WAITERS: usize = 8192;
 
 /// How often a write is tried that finds another copy than it expected.
-const MOST_TRIES: u8 = 4;
+const MAX_TRIES: u8 = 4;
 
 /// How often the response to a logout waits for the store to answer.
 const REVOKE_TRIES: u8 = 2;
@@ -157,7 +157,7 @@ impl Call {
 #[derive(Debug)]
 pub struct StoreClient {
     config: Rc<Config>,
-    store: Store,
+    store: StoreConfig,
     cache: Cache,
     breaker: Breaker,
     /// Revocations to be sent.
@@ -221,7 +221,7 @@ impl StoreClient {
         if self.has_ended(&session.id, now) {
             return Some(LookupOutcome::Revoked);
         }
-        if self.waiters >= MOST_WAITERS {
+        if self.waiters >= MAX_WAITERS {
             counts.add(Counter::Fault(Fault::StoreOverload));
             return Some(LookupOutcome::Failed);
         }
@@ -271,7 +271,7 @@ impl StoreClient {
     pub fn touch(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
         match self.cache.get(&session.id, now) {
             // Its value must not outlive its key.
-            Some(Entry::Session(Record { age: KeyAge::Older(_), .. })) => {
+            Some(Entry::Session(Record { age: KeyPosition::Older(_), .. })) => {
                 return self.put(session, waiter, now, counts);
             }
             Some(Entry::Revoked) => return false,
@@ -346,7 +346,7 @@ impl StoreClient {
     /// Whether it matters for whom the calls are that were asked for just now: some will wait.
     pub fn must_queue(&self) -> bool {
         let waiting = self.queue.len().saturating_add(self.fresh.len());
-        !self.fresh.is_empty() && self.under_way().saturating_add(waiting) > MOST_CALLS
+        !self.fresh.is_empty() && self.under_way().saturating_add(waiting) > MAX_CALLS
     }
 
     /// The calls that were asked for just now are for this client.
@@ -359,7 +359,7 @@ impl StoreClient {
     pub fn admit(&mut self, counts: &mut Counts) -> Vec<Wake> {
         let mut wakes = Vec::new();
         for call in take(&mut self.fresh) {
-            if self.queue.len_of(call.client) < MOST_QUEUED_OF_ONE {
+            if self.queue.len_of(call.client) < MAX_QUEUED_OF_ONE {
                 self.queue.push(call);
             } else {
                 wakes.extend(self.settle(call, Err(Failure::Overloaded), self.now, counts));
@@ -372,7 +372,7 @@ impl StoreClient {
     pub fn outgoing(&mut self) -> Option<Call> {
         let call = match self.revocations.pop_front() {
             Some(revocation) => revocation,
-            None if self.under_way() < MOST_CALLS => self.queue.pop()?,
+            None if self.under_way() < MAX_CALLS => self.queue.pop()?,
             None => return None,
         };
         Some(Call { at: self.now, ..call })
@@ -448,7 +448,7 @@ impl StoreClient {
             return Vec::new();
         }
         let left_alone = self.breaker.is_open(now);
-        let late = self.queue.take(|call| left_alone || now.since(call.at) > LONGEST_WAIT);
+        let late = self.queue.take(|call| left_alone || now.since(call.at) > MAX_WAIT);
         let failure = if left_alone { Failure::LeftAlone } else { Failure::Overloaded };
         late.into_iter().flat_map(|call| self.settle(call, Err(failure), now, counts)).collect()
     }
@@ -519,9 +519,9 @@ impl StoreClient {
         let revocation = call.is_revocation();
         let room = if revocation {
             let under_way = self.calls.len().saturating_sub(self.under_way());
-            under_way.saturating_add(self.revocations.len()) < MOST_REVOCATIONS
+            under_way.saturating_add(self.revocations.len()) < MAX_REVOCATIONS
         } else {
-            self.queue.len().saturating_add(self.fresh.len()) < MOST_QUEUED
+            self.queue.len().saturating_add(self.fresh.len()) < MAX_QUEUED
         };
         if !room {
             counts.add(Counter::Fault(Fault::StoreOverload));
@@ -541,7 +541,7 @@ impl StoreClient {
 
     fn owe(&mut self, call: Call, now: Monotonic, counts: &mut Counts) {
         let in_time = matches!(call.job, Job::Revoke { give_up, .. } if now < give_up);
-        if in_time && self.owed.len() < MOST_REVOCATIONS {
+        if in_time && self.owed.len() < MAX_REVOCATIONS {
             self.owed.push(Call { waiter: None, ..call });
         } else {
             counts.add(Counter::Fault(Fault::RevocationLost));

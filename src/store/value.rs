@@ -2,7 +2,7 @@
 //! somebody else's making, is refused.
 
 use super::protocol::StoreKey;
-use crate::credential::keyring::{Key, KeyAge, Keyring};
+use crate::credential::keyring::{Key, KeyPosition, Keyring};
 use crate::credential::token::payload;
 use crate::session::Session;
 use crate::session::pin::Pins;
@@ -56,7 +56,7 @@ fn mac(store_key: &StoreKey, key: &Key, untagged: &[u8]) -> Hmac<Sha256> {
 }
 
 /// Reads a value. `None`: it is not one of ours for this key.
-pub fn open(value: &[u8], store_key: &StoreKey, keyring: &Keyring) -> Option<(Stored, KeyAge)> {
+pub fn open(value: &[u8], store_key: &StoreKey, keyring: &Keyring) -> Option<(Stored, KeyPosition)> {
     let tag = tag(value)?;
     let untagged = value.get(..value.len().checked_sub(TAG)?.checked_sub(1)?)?;
     let mut parts = untagged.split(|byte| *byte == b'.');
@@ -126,9 +126,12 @@ mod tests {
     #[test]
     fn a_session_and_a_tombstone_come_back() {
         let value = seal(&session(), &store_key(7), &keyring());
-        assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), Some((stored(), KeyAge::Current)));
+        assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), Some((stored(), KeyPosition::Current)));
         let tombstone = tombstone(&store_key(7), &keyring());
-        assert_eq!(open(tombstone.as_bytes(), &store_key(7), &keyring()), Some((Stored::Tombstone, KeyAge::Current)));
+        assert_eq!(
+            open(tombstone.as_bytes(), &store_key(7), &keyring()),
+            Some((Stored::Tombstone, KeyPosition::Current))
+        );
     }
 
     #[test]
@@ -143,7 +146,7 @@ mod tests {
     fn a_value_of_an_older_key_is_read_and_one_of_a_strange_key_is_not() {
         let old = Keyring::new(key("old", 2, "s"), Vec::new());
         let value = seal(&session(), &store_key(7), &old);
-        assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), Some((stored(), KeyAge::Older(1))));
+        assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), Some((stored(), KeyPosition::Older(1))));
         for strange in [key("strange", 3, "s"), key("new", 3, "s"), key("new", 1, "another scope")] {
             let value = seal(&session(), &store_key(7), &Keyring::new(strange, Vec::new()));
             assert_eq!(open(value.as_bytes(), &store_key(7), &keyring()), None);

@@ -7,6 +7,9 @@ pub(crate) trait ClosedSet: Copy {
 
     /// The place of this one's word among them.
     fn ordinal(self) -> usize;
+
+    /// The value of a word. `None` for an unknown one, and for one whose value says more.
+    fn of(word: &str) -> Option<Self>;
 }
 
 /// Declares an enum that is a [`ClosedSet`]. A member may say more than its word: `Refused(refusal: Refusal) = "refused"`. Counters have
@@ -31,6 +34,13 @@ macro_rules! closed_set {
                     $(Self::$Member { .. } => Place::$Member as usize,)+
                 }
             }
+
+            fn of(word: &str) -> Option<Self> {
+                match word {
+                    $($word => closed_set!(@value $Member $($detail)?),)+
+                    _ => None,
+                }
+            }
         }
 
         impl $Set {
@@ -42,6 +52,8 @@ macro_rules! closed_set {
             }
         }
     };
+    (@value $Member:ident) => { Some(Self::$Member) };
+    (@value $Member:ident $detail:ident) => { None };
     (@word $word:literal) => { $word };
     (@word $word:literal $detail:ident) => { $detail.word() };
 }

@@ -5,12 +5,15 @@
 use std::path::{Path, PathBuf};
 
 /// From the outside in. A module may name those of its own layer and of those further in.
-const LAYERS: [&[&str]; 6] = [
+const LAYERS: [&[&str]; 9] = [
     &["shell"],
     &["affinity"],
     &["store"],
     &["config"],
-    &["carrier", "credential", "observe", "session"],
+    &["observe"],
+    &["carrier"],
+    &["credential"],
+    &["session"],
     &["clock", "headers", "ids", "lru", "text"],
 ];
 

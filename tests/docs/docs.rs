@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use mooring::clock::UnixTime;
 use mooring::config::{Config, ConfigErrors};
-use mooring::credential::keyring::{KeyAge, Keyring};
+use mooring::credential::keyring::{KeyPosition, Keyring};
 use mooring::session::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::session::{Session, SessionId};
 use mooring::store::protocol::StoreKey;
@@ -377,7 +377,7 @@ fn every_value_of_the_page_is_what_its_session_gives_and_reads_as_it() {
             (value::seal(&session, &key, &signing), stored)
         };
         assert_eq!(given, sealed, "{name}");
-        let age = if id == "2026-11" { KeyAge::Current } else { KeyAge::Older(1) };
+        let age = if id == "2026-11" { KeyPosition::Current } else { KeyPosition::Older(1) };
         assert_eq!(value::open(sealed.as_bytes(), &key, &keyring("2026-11", scope)), Some((stored, age)), "{name}");
 
         let (untagged, tag) = sealed.rsplit_once('.').unwrap();

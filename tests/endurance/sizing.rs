@@ -5,7 +5,7 @@ use crate::census::Census;
 use crate::clients::Client;
 use crate::rotation::now;
 use fleet::simulation::{self, Plan, Rules, Spread, Traffic};
-use mooring::config::Create;
+use mooring::config::CreateWhen;
 use mooring::session::Timeouts;
 use mooring_test_kit::fleet::{Fleet, requests};
 use mooring_test_kit::servers::store::Store;
@@ -93,7 +93,7 @@ fn plan(rate: f64) -> Plan {
             // More than there are sessions, as is true of the real fleet.
             entries: 1_000_000,
             timeouts: Timeouts { absolute: Some(28_800), idle: Some(IDLE), clock_skew: 60 },
-            create: Create::OnReturn,
+            create: CreateWhen::OnReturn,
         },
     }
 }

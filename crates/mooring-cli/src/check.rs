@@ -5,7 +5,7 @@ use crate::files::{File, Form, Plugin};
 use crate::surroundings::Warning;
 use crate::{Failure, Report, Verdict, time};
 use clap::Args;
-use mooring::config::{Config, ConfigError, ConfigErrors, Failover, Via, version};
+use mooring::config::{Config, ConfigError, ConfigErrors, version};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -157,10 +157,6 @@ impl Finding {
     }
 }
 
-fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
-    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
-}
-
 /// What a plugin would do.
 struct Summary {
     lines: Vec<(&'static str, String)>,
@@ -175,8 +171,8 @@ impl Summary {
         let (absolute, idle) = (timeout(config.session.absolute), timeout(config.session.idle));
         let keys = json["keys"].as_array().into_iter().flatten();
         let keys: Vec<&str> = keys.filter_map(|key| key["id"].as_str()).collect();
-        let via = word_of(&Via::WORDS, config.upstream.via);
-        let failover = word_of(&Failover::WORDS, config.upstream.failover);
+        let via = config.upstream.via.word();
+        let failover = config.upstream.failover.word();
         let header = config.upstream.header.as_str();
         let store = config.store.as_ref().map(|store| &store.endpoint);
         let version = version_of(&plugin.json, plugin.form);

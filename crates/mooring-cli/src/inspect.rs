@@ -8,7 +8,7 @@ use clap::Args;
 use mooring::carrier::cookie::{self, MAX_CANDIDATES};
 use mooring::clock::UnixTime;
 use mooring::config::Config;
-use mooring::credential::keyring::KeyAge;
+use mooring::credential::keyring::KeyPosition;
 use mooring::credential::token::{self, MAX_TOKEN, Refusal, Visible};
 use mooring::session::Session;
 use mooring::session::pin::{ClusterId, Pin};
@@ -59,7 +59,7 @@ struct Judge {
 struct Finding {
     visible: Option<Visible>,
     /// What its tag vouches for, or why nothing of it counts.
-    verified: Option<Result<(Session, KeyAge), Refusal>>,
+    verified: Option<Result<(Session, KeyPosition), Refusal>>,
     /// Why its session is over, or has not begun.
     untimely: Option<Refusal>,
 }
@@ -203,7 +203,7 @@ impl Judge {
         }
         let verdict = match (found.refusal(), &found.verified) {
             (Some(refusal), _) => format!("no: {}, {}", refusal.word(), meaning(refusal)),
-            (None, Some(Ok((_, KeyAge::Current)))) => "yes".to_owned(),
+            (None, Some(Ok((_, KeyPosition::Current)))) => "yes".to_owned(),
             (None, Some(_)) => "yes; its key does not sign any more, so the next response issues it anew".to_owned(),
             (None, None) => "not verified: there are no keys without --config".to_owned(),
         };

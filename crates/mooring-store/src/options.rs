@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use store_contract::MAX_TOKEN;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -23,7 +24,6 @@ use tracing::level_filters::LevelFilter;
 
 const TOKEN: &str = "MOORING_STORE_TOKEN";
 const REDIS_PASSWORD: &str = "MOORING_STORE_REDIS_PASSWORD";
-const LONGEST_TOKEN: usize = 512;
 
 const AFTER_HELP: &str = "\
 Secrets are no arguments: a bearer token comes from --token-file or from the environment variable MOORING_STORE_TOKEN, the \
@@ -432,10 +432,10 @@ impl CommandLine {
         };
         let tokens: Vec<String> =
             text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
-        let good = |token: &String| token.len() <= LONGEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let good = |token: &String| token.len() <= MAX_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
         if !(1..=2).contains(&tokens.len()) || !tokens.iter().all(good) {
             return Err(format!(
-                "{source}: one or two tokens, each on a line of its own: 1 to {LONGEST_TOKEN} of visible ASCII"
+                "{source}: one or two tokens, each on a line of its own: 1 to {MAX_TOKEN} of visible ASCII"
             ));
         }
         Ok(Tokens::new(&tokens))

@@ -17,6 +17,9 @@ pub const MAX_TTL: u32 = 40_000_000;
 /// The most that a value holds, in bytes of visible ASCII.
 pub const MAX_VALUE: usize = 4096;
 
+/// The longest token, in characters of visible ASCII.
+pub const MAX_TOKEN: usize = 1024;
+
 /// The namespace of keys where none is configured.
 pub const DEFAULT_NAMESPACE: &str = "mooring";
 

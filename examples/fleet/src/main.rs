@@ -241,8 +241,8 @@ impl CommandLine {
                     clock_skew: 60,
                 },
                 create: match self.create {
-                    Create::OnReturn => mooring::config::Create::OnReturn,
-                    Create::AtOnce => mooring::config::Create::AtOnce,
+                    Create::OnReturn => mooring::config::CreateWhen::OnReturn,
+                    Create::AtOnce => mooring::config::CreateWhen::AtOnce,
                 },
             },
         }

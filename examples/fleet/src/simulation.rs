@@ -10,8 +10,8 @@
 //! there is no queue, and an event costs the same with ten clients and with ten million. Times are in seconds.
 
 use mooring::clock::{Monotonic, UnixTime};
-use mooring::config::Create;
-use mooring::credential::keyring::KeyAge;
+use mooring::config::CreateWhen;
+use mooring::credential::keyring::KeyPosition;
 use mooring::session::pin::Pins;
 use mooring::session::{Session, SessionId, Timeouts};
 use mooring::store::cache::{Cache, Entry, Record};
@@ -82,7 +82,7 @@ pub struct Rules {
     /// `session`.
     pub timeouts: Timeouts,
     /// `store.create`.
-    pub create: Create,
+    pub create: CreateWhen,
 }
 
 /// What happened.
@@ -308,7 +308,7 @@ impl Fleet {
         let Some((mut cookie, session)) = known.filter(|(_, session)| timeouts.check(session, seconds(clock)).is_ok())
         else {
             self.counts.begun += 1;
-            let stored = create == Create::AtOnce;
+            let stored = create == CreateWhen::AtOnce;
             let id = self.next_id();
             let cookie = Cookie { id, created: clock, renewed: clock, generation: 0, stored, host_gone: false };
             if stored {
@@ -347,7 +347,7 @@ impl Fleet {
 
 /// What the store has of a session.
 fn record(generation: u32) -> Entry {
-    Entry::Session(Record { generation, pins: Pins::default(), version: None, age: KeyAge::Current })
+    Entry::Session(Record { generation, pins: Pins::default(), version: None, age: KeyPosition::Current })
 }
 
 fn swap_remove_any(clients: &mut Vec<u32>, random: &mut fastrand::Rng) -> u32 {

@@ -1,7 +1,7 @@
 use super::{CommandLine, plot};
 use clap::{CommandFactory as _, Parser as _};
 use fleet::simulation::{Counts, Fleet, Plan, Rules, Spread, Traffic};
-use mooring::config::Create;
+use mooring::config::CreateWhen;
 use mooring::session::Timeouts;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn plan() -> Plan {
             ttl: Duration::from_secs(60),
             entries: AMPLE,
             timeouts: Timeouts { absolute: None, idle: None, clock_skew: 60 },
-            create: Create::OnReturn,
+            create: CreateWhen::OnReturn,
         },
     }
 }
@@ -42,7 +42,7 @@ fn assert_near(found: f64, expected: f64, tolerance: f64) {
 #[test]
 fn every_request_begins_a_session_or_hits_or_is_looked_up() {
     let busy = Traffic { rate: 1.0, active: 20.0, pause: 30.0, life: 200.0, host_life: 100.0 };
-    for create in [Create::OnReturn, Create::AtOnce] {
+    for create in [CreateWhen::OnReturn, CreateWhen::AtOnce] {
         let timeouts = Timeouts { absolute: Some(300), idle: Some(60), clock_skew: 60 };
         let rules = Rules { ttl: Duration::from_secs(5), entries: 50, timeouts, create };
         let spread = Spread { connections: 3, hold: 20.0 };
@@ -52,8 +52,8 @@ fn every_request_begins_a_session_or_hits_or_is_looked_up() {
         let all = [counts.begun, counts.hits, counts.lookups, counts.creates, counts.renewals, counts.moves];
         assert!(all.iter().all(|count| *count > 100), "{counts:?}");
         match create {
-            Create::AtOnce => assert_eq!(counts.creates, counts.begun),
-            Create::OnReturn => assert!(counts.creates < counts.begun, "somebody never came back"),
+            CreateWhen::AtOnce => assert_eq!(counts.creates, counts.begun),
+            CreateWhen::OnReturn => assert!(counts.creates < counts.begun, "somebody never came back"),
         }
     }
 }

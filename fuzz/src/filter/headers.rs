@@ -5,10 +5,10 @@ use super::{Run, Stage};
 use crate::cookie;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mooring::carrier::cookie::Without;
+use mooring::carrier::cookie::Removed;
 use mooring::clock::UnixTime;
 use mooring::config::{Config, Via};
-use mooring::credential::keyring::KeyAge;
+use mooring::credential::keyring::KeyPosition;
 use mooring::credential::token;
 use mooring::session::SessionId;
 use mooring::shell::host::Map;
@@ -28,9 +28,9 @@ fn internal(config: &Config) -> [&str; 3] {
 /// The cookie lines that are left.
 fn without_ours(lines: &[&[u8]]) -> Vec<Vec<u8>> {
     let left = lines.iter().filter_map(|line| match cookie::without(line, COOKIE) {
-        Without::Untouched => Some(line.to_vec()),
-        Without::Rest(rest) => Some(rest),
-        Without::Nothing => None,
+        Removed::Untouched => Some(line.to_vec()),
+        Removed::Rest(rest) => Some(rest),
+        Removed::Nothing => None,
     });
     left.collect()
 }
@@ -128,7 +128,7 @@ impl Run {
         }
 
         let (session, age) = token::open(&value, &config.keyring).expect("what is issued verifies");
-        assert_eq!(age, KeyAge::Current);
+        assert_eq!(age, KeyPosition::Current);
         assert_eq!(value.starts_with(b"m1e."), config.cookie.encrypt);
         if !stream.clock_moved && responded.now < LAST {
             assert_eq!(config.session.check(&session, responded.now), Ok(()), "what is issued is valid");

@@ -3,8 +3,8 @@
 use super::gateway::{self, Asked, Wish};
 use super::{Pending, Run, Settled, Stage, Stream};
 use mooring::config::Protocol;
-use mooring::config::Write;
-use mooring::credential::keyring::KeyAge;
+use mooring::config::WriteMode;
+use mooring::credential::keyring::KeyPosition;
 use mooring::ids::ContextId;
 use mooring::ids::StreamId;
 use mooring::session::SessionId;
@@ -94,7 +94,7 @@ impl Run {
                 assert!(*ttl >= MARGIN);
                 let key = StoreKey::of(&session, &config.scope, &gateway.namespace);
                 let opened = value::open(text.as_bytes(), &key, &config.keyring);
-                let Some((Stored::Session { pins, .. }, KeyAge::Current)) = opened else {
+                let Some((Stored::Session { pins, .. }, KeyPosition::Current)) = opened else {
                     panic!("what is written can be read: {opened:?}")
                 };
                 let hosts = self.hosts.entry(session).or_default();
@@ -107,7 +107,8 @@ impl Run {
         }
         let now = if without_clock { Duration::ZERO } else { self.host.state().monotonic };
         let (Asked { key, wish }, given_up) = (asked, root.over);
-        let awaited = matches!(wish, Wish::Revoke(_)) || store.write == Write::Sync && !matches!(wish, Wish::Lookup);
+        let awaited =
+            matches!(wish, Wish::Revoke(_)) || store.write == WriteMode::Sync && !matches!(wish, Wish::Lookup);
         let (waiters, again) = if awaited { self.waiters(callback, session, &wish) } else { (Vec::new(), false) };
         self.calls.push(Pending { root: at, id: sent.id, key, session, wish, waiters, again, at: now, given_up });
     }

@@ -1,7 +1,7 @@
 //! What a decision is called, in counters and in the access log.
 
 use super::*;
-use crate::credential::keyring::KeyAge;
+use crate::credential::keyring::KeyPosition;
 use crate::observe::decision::Displaced;
 use crate::observe::metrics::{Ending, Histogram};
 #[cfg(target_arch = "wasm32")]
@@ -111,7 +111,7 @@ fn every_request_is_counted_by_what_it_came_with() {
     let (exchange, _) = scene.request_with(&headers(&[("cookie", "m=x; m=y")]));
     scene.respond(exchange);
     let request = scene.affinity.on_request(STREAM, &mut scene.worker, None, &scene.proxy);
-    assert!(matches!(request, Request::Proceed(..)));
+    assert!(matches!(request, RequestStep::Proceed(..)));
     for basis in [Basis::None, Basis::Refused(Refusal::Malformed), Basis::Cookie, Basis::Unread] {
         assert_eq!(scene.is(Counter::Request(basis)), 1, "{basis:?}");
     }
@@ -134,15 +134,15 @@ fn a_valid_token_is_counted_by_its_key() {
     let mut scene = Scene::resumed("");
     scene.exchange();
     let old = scene.cookie.take();
-    assert_eq!(scene.is(Counter::Accepted(KeyAge::Current)), 1);
+    assert_eq!(scene.is(Counter::Accepted(KeyPosition::Current)), 1);
     let json = format!(r#"{{"keys":[{}],"cookie":{{"name":"m"}},"scope":"m"}}"#, swapped(KEYS));
     scene.affinity = Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()));
     scene.worker = Worker::new(&scene.affinity.config);
     scene.cookie = old;
     assert_eq!(scene.exchange(), Cookie::Issued);
-    assert_eq!(scene.is(Counter::Accepted(KeyAge::Older(1))), 1);
+    assert_eq!(scene.is(Counter::Accepted(KeyPosition::Older(1))), 1);
     assert_eq!(scene.exchange(), Cookie::Kept);
-    let accepted = [KeyAge::Current, KeyAge::Older(1)].map(|age| scene.is(Counter::Accepted(age)));
+    let accepted = [KeyPosition::Current, KeyPosition::Older(1)].map(|age| scene.is(Counter::Accepted(age)));
     assert_eq!(accepted, [1, 1], "issued anew under the first");
 }
 

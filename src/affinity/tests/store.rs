@@ -82,19 +82,19 @@ impl Proxies {
         scene.cookie = cookie.clone();
         let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
         let mut step = affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy);
-        if let Request::Wait(waiting) = step {
+        if let RequestStep::Wait(waiting) = step {
             let Some(CallOutcome::Lookup(found)) = self.talk(at).pop() else { panic!("no answer") };
             let scene = &mut self.scenes[at];
             step = affinity.on_found(*waiting, found, &mut scene.worker, Some(&request), &scene.proxy);
         }
         let (exchange, edits) = match step {
-            Request::Proceed(exchange, edits) => (exchange, edits),
-            Request::Refuse(seconds, exchange, _) => {
+            RequestStep::Proceed(exchange, edits) => (exchange, edits),
+            RequestStep::Refuse(seconds, exchange, _) => {
                 let logged = affinity.on_refused(&exchange, &mut self.scenes[at].worker).map(owned);
                 self.scenes[at].take(&logged.into_iter().collect::<Vec<_>>());
                 return Seen::Refused(seconds);
             }
-            Request::Wait(_) => panic!("waits again"),
+            RequestStep::Wait(_) => panic!("waits again"),
         };
         self.asked = asked(&edits);
         self.session_header = added(&edits, "x-mooring-session");
@@ -692,7 +692,7 @@ fn a_second_pass_knows_what_the_first_found_out() {
         let request = headers(&[("cookie", line.as_str())]);
         let scene = &mut proxies.scenes[0];
         let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
-        let Request::Wait(waiting) = affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy)
+        let RequestStep::Wait(waiting) = affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy)
         else {
             panic!("no lookup")
         };

@@ -1,16 +1,18 @@
 //! `Set-Cookie` (RFC 6265, section 4.1; RFC 6265bis for `SameSite` and prefixes; CHIPS for `Partitioned`).
 
 use crate::text;
+use crate::text::words::closed_set;
 
-/// Which cross-site requests carry the cookie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SameSite {
-    /// None.
-    Strict,
-    /// Top-level navigations with a safe method.
-    Lax,
-    /// All. Browsers ask for `Secure` with it.
-    None,
+closed_set! {
+    /// Which cross-site requests carry the cookie.
+    pub enum SameSite {
+        /// None.
+        Strict = "strict",
+        /// Top-level navigations with a safe method.
+        Lax = "lax",
+        /// All. Browsers ask for `Secure` with it.
+        None = "none",
+    }
 }
 
 /// The attributes of the cookie, apart from its age.

@@ -138,7 +138,7 @@ fn every_accepted_token_of_the_page_opens_to_its_session_and_is_sealed_the_same(
     for vector in list(&vectors, "accepted") {
         let (name, id, scope) = (text(vector, "name"), text(vector, "key"), text(vector, "scope"));
         let (token, session) = (text(vector, "token"), session_of(&vector["session"]));
-        let (first, age) = ("2026-11", if id == "2026-11" { KeyAge::Current } else { KeyAge::Older(1) });
+        let (first, age) = ("2026-11", if id == "2026-11" { KeyPosition::Current } else { KeyPosition::Older(1) });
         let opened = open(token.as_bytes(), &keyring_of(&vectors, first, scope));
         assert_eq!(opened, Ok((session.clone(), age)), "{name}");
 
@@ -264,8 +264,8 @@ fn a_token_of_another_secret_is_a_bad_tag_whatever_the_key_is_called() {
 fn an_older_key_opens_and_says_that_it_is_older() {
     let rotated = Keyring::new(key("next", &[3; 32], "shop"), vec![key("now", &[1; 32], "shop")]);
     for token in tokens() {
-        assert_eq!(open(token.as_bytes(), &keyring()), Ok((session(&[HOST]), KeyAge::Current)));
-        assert_eq!(open(token.as_bytes(), &rotated), Ok((session(&[HOST]), KeyAge::Older(1))));
+        assert_eq!(open(token.as_bytes(), &keyring()), Ok((session(&[HOST]), KeyPosition::Current)));
+        assert_eq!(open(token.as_bytes(), &rotated), Ok((session(&[HOST]), KeyPosition::Older(1))));
     }
     assert!(seal(&session(&[HOST]), &rotated, &Protection::Signed).starts_with("m1s.next."));
 }
@@ -310,7 +310,7 @@ fn the_longest_token_that_can_be_made_can_be_read() {
         let token = seal(&session(&hosts), &keyring, &protection);
         assert!(token.len() <= 1631, "{}: docs/token.md says 1,631", token.len());
         assert!(token.len() <= MAX_TOKEN);
-        assert_eq!(open(token.as_bytes(), &keyring), Ok((session(&hosts), KeyAge::Current)));
+        assert_eq!(open(token.as_bytes(), &keyring), Ok((session(&hosts), KeyPosition::Current)));
     }
 }
 

@@ -1,13 +1,13 @@
 //! What the answers come to: for the breaker, the counters, the cache, and whoever waits.
 
-use super::{Call, CallOutcome, Job, LookupOutcome, MOST_TRIES, REVOKE_TRIES, StoreClient, Wake, WriteOutcome};
+use super::{Call, CallOutcome, Job, LookupOutcome, MAX_TRIES, REVOKE_TRIES, StoreClient, Wake, WriteOutcome};
 use crate::clock::Monotonic;
 use crate::config::Protocol;
-use crate::credential::keyring::KeyAge;
+use crate::credential::keyring::KeyPosition;
 use crate::ids::StreamId;
 use crate::observe::metrics::{CallResult, Counter, Counts, Fault};
 use crate::session::Session;
-use crate::store::breaker::Verdict;
+use crate::store::breaker::FailureKind;
 use crate::store::cache::{Entry, Record};
 use crate::store::protocol::{Command, Failure, Reply, Version};
 use crate::store::value::{self, Stored};
@@ -33,9 +33,9 @@ impl StoreClient {
                     self.breaker.undecided(now);
                 } else {
                     match self.breaker.failed(call.at, now) {
-                        Verdict::Opens => counts.add(Counter::Fault(Fault::StoreLeftAlone)),
-                        Verdict::Together => together = true,
-                        Verdict::Counts => {}
+                        FailureKind::Opens => counts.add(Counter::Fault(Fault::StoreLeftAlone)),
+                        FailureKind::Together => together = true,
+                        FailureKind::Counts => {}
                     }
                 }
             }
@@ -125,14 +125,14 @@ impl StoreClient {
         let (generation, pins) = (session.generation, session.pins.clone());
         let written = match said {
             SessionReply::Done(version) => {
-                let record = Record { generation, pins, version, age: KeyAge::Current };
+                let record = Record { generation, pins, version, age: KeyPosition::Current };
                 self.learn(call.id, Entry::Session(record), call.at, now, counts);
                 WriteOutcome::Settled
             }
             SessionReply::There { record: theirs, .. } => {
                 let same = theirs.generation == session.generation && theirs.pins.agrees_with(&session.pins);
-                let replaced = theirs.generation < session.generation || same && theirs.age != KeyAge::Current;
-                if replaced && tries < MOST_TRIES {
+                let replaced = theirs.generation < session.generation || same && theirs.age != KeyPosition::Current;
+                if replaced && tries < MAX_TRIES {
                     let again = tries.saturating_add(1);
                     if self.write(session, theirs.version, again, call.waiter, now, counts) {
                         return Vec::new();
@@ -148,7 +148,7 @@ impl StoreClient {
                 self.learn(call.id, Entry::Missing, call.at, now, counts);
                 WriteOutcome::Revoked
             }
-            SessionReply::Missing if tries < MOST_TRIES => {
+            SessionReply::Missing if tries < MAX_TRIES => {
                 if self.write(session, None, tries.saturating_add(1), call.waiter, now, counts) {
                     return Vec::new();
                 }
@@ -160,7 +160,7 @@ impl StoreClient {
             }
             // No tombstone is hidden in it: this protocol tells them by the status. So the value can be put right.
             SessionReply::Unreadable(version)
-                if self.store.endpoint.protocol == Protocol::Rest && tries < MOST_TRIES =>
+                if self.store.endpoint.protocol == Protocol::Rest && tries < MAX_TRIES =>
             {
                 if self.write(session, Some(version), tries.saturating_add(1), call.waiter, now, counts) {
                     return Vec::new();

@@ -547,7 +547,7 @@ fn a_race_that_does_not_end_is_given_up() {
     worker.put(&session(9, A), Some(1));
     let theirs = |generation| value::seal(&session(generation, B), &key(), &config("").keyring);
     let mut wakes = Vec::new();
-    for generation in 1..=u32::from(MOST_TRIES) {
+    for generation in 1..=u32::from(MAX_TRIES) {
         assert_eq!(wakes, []);
         wakes = worker.answer_one(status(412, &theirs(generation)));
     }
@@ -765,31 +765,31 @@ fn a_logout_that_the_store_never_hears_of_is_counted() {
 #[test]
 fn waiters_calls_that_wait_and_revocations_that_are_owed_are_bounded() {
     let mut worker = Worker::new();
-    for n in 0..MOST_QUEUED {
+    for n in 0..MAX_QUEUED {
         assert_eq!(worker.find_for(&numbered(n), 1, n as u64), None);
     }
-    assert_eq!(worker.find(&numbered(MOST_QUEUED), 1), Some(LookupOutcome::Failed));
+    assert_eq!(worker.find(&numbered(MAX_QUEUED), 1), Some(LookupOutcome::Failed));
     assert_eq!(
         worker.find(&numbered(0), 1),
         Some(LookupOutcome::Failed),
         "nobody else waits for a lookup that is under way"
     );
     assert_eq!(worker.fault(Fault::StoreOverload), 2);
-    assert!(!worker.put(&numbered(MOST_QUEUED), None));
+    assert!(!worker.put(&numbered(MAX_QUEUED), None));
     assert_eq!((worker.fault(Fault::StoreOverload), worker.calls(Operation::Create, CallResult::Skipped)), (3, 1));
-    assert!(worker.revoke(&numbered(MOST_QUEUED)), "a logout has room of its own");
+    assert!(worker.revoke(&numbered(MAX_QUEUED)), "a logout has room of its own");
 
     let mut worker = Worker::new();
-    for n in 0..MOST_REVOCATIONS * 3 {
+    for n in 0..MAX_REVOCATIONS * 3 {
         worker.revoke(&numbered(n));
     }
-    assert_eq!(worker.client.revocations.len(), MOST_REVOCATIONS);
-    assert_eq!(worker.client.owed.len(), MOST_REVOCATIONS);
-    assert_eq!(worker.fault(Fault::RevocationLost) as usize, MOST_REVOCATIONS);
+    assert_eq!(worker.client.revocations.len(), MAX_REVOCATIONS);
+    assert_eq!(worker.client.owed.len(), MAX_REVOCATIONS);
+    assert_eq!(worker.fault(Fault::RevocationLost) as usize, MAX_REVOCATIONS);
     worker.client.revocations.clear();
     worker.tick();
     let left = (worker.client.revocations.len(), worker.client.owed.len());
-    assert_eq!(left, (REVOKES_A_TICK, MOST_REVOCATIONS - REVOKES_A_TICK));
+    assert_eq!(left, (REVOKES_A_TICK, MAX_REVOCATIONS - REVOKES_A_TICK));
 }
 
 fn numbered(n: usize) -> Session {
@@ -827,29 +827,29 @@ fn few_calls_are_under_way_and_the_others_wait_for_their_turn() {
     let mut worker = Worker::new();
     worker.burst(0..600, 1);
     let sent = worker.send();
-    assert_eq!(sent.len(), MOST_CALLS);
+    assert_eq!(sent.len(), MAX_CALLS);
     assert_eq!(worker.send().len(), 0);
     assert_eq!(worker.answer(sent[0].0, status(404, "")), [(stream(0), CallOutcome::Lookup(LookupOutcome::Missing))]);
     let next = worker.send();
     assert_eq!(next.len(), 1, "one more for one answer");
-    assert_eq!(next[0].1.id, numbered(MOST_CALLS).id);
+    assert_eq!(next[0].1.id, numbered(MAX_CALLS).id);
     assert_eq!(worker.fault(Fault::StoreOverload), 0);
 }
 
 #[test]
 fn for_whom_a_call_is_matters_only_where_some_wait() {
     let mut worker = Worker::new();
-    for n in 0..MOST_CALLS {
+    for n in 0..MAX_CALLS {
         assert_eq!(worker.find(&numbered(n), 1), None);
         assert!(!worker.client.must_queue(), "{n}");
         worker.send();
     }
-    assert_eq!(worker.find(&numbered(MOST_CALLS), 1), None);
+    assert_eq!(worker.find(&numbered(MAX_CALLS), 1), None);
     assert!(worker.client.must_queue());
     worker.client.attribute(Some(1));
     assert_eq!(worker.send().len(), 0);
     assert!(!worker.client.must_queue(), "it was said");
-    assert_eq!(worker.find(&numbered(MOST_CALLS), 2), None);
+    assert_eq!(worker.find(&numbered(MAX_CALLS), 2), None);
     assert!(!worker.client.must_queue(), "a lookup that is shared is nobody's");
 }
 
@@ -869,13 +869,13 @@ fn clients_take_turns_however_much_one_of_them_asks_for() {
 #[test]
 fn one_client_has_so_many_calls_wait_and_others_find_room() {
     let mut worker = Worker::new();
-    worker.burst(0..MOST_CALLS, 1);
+    worker.burst(0..MAX_CALLS, 1);
     worker.send();
-    worker.burst(MOST_CALLS..MOST_CALLS + MOST_QUEUED_OF_ONE, 1);
+    worker.burst(MAX_CALLS..MAX_CALLS + MAX_QUEUED_OF_ONE, 1);
     assert_eq!(worker.find_for(&numbered(5000), 5000, 1), Some(LookupOutcome::Failed));
     assert_eq!((worker.fault(Fault::StoreOverload), worker.calls(Operation::Lookup, CallResult::Skipped)), (1, 1));
     assert_eq!(worker.find_for(&numbered(6000), 6000, 2), None);
-    assert_eq!(worker.client.lookups.len(), MOST_CALLS + MOST_QUEUED_OF_ONE + 1);
+    assert_eq!(worker.client.lookups.len(), MAX_CALLS + MAX_QUEUED_OF_ONE + 1);
 }
 
 #[test]
@@ -893,7 +893,7 @@ fn a_logout_is_not_held_back_by_calls_that_wait_and_holds_meanwhile() {
 #[test]
 fn the_time_of_a_call_runs_from_when_it_is_sent() {
     let mut worker = Worker::with(&config_of(r#","store":{"cluster":"c","timeout":"100ms"}"#));
-    worker.burst(0..MOST_CALLS + 1, 1);
+    worker.burst(0..MAX_CALLS + 1, 1);
     let sent = worker.send();
     worker.pass(Duration::from_millis(900));
     worker.answer(sent[0].0, status(404, ""));
@@ -910,11 +910,11 @@ fn the_time_of_a_call_runs_from_when_it_is_sent() {
 #[test]
 fn a_call_whose_turn_does_not_come_in_time_is_given_up_and_not_held_against_the_store() {
     let mut worker = Worker::with(&config_of(r#","store":{"cluster":"c","timeout":"5s"}"#));
-    worker.burst(0..MOST_CALLS + 10, 1);
+    worker.burst(0..MAX_CALLS + 10, 1);
     worker.put(&numbered(900), Some(900));
     worker.client.attribute(Some(1));
-    assert_eq!(worker.send().len(), MOST_CALLS);
-    worker.pass(LONGEST_WAIT);
+    assert_eq!(worker.send().len(), MAX_CALLS);
+    worker.pass(MAX_WAIT);
     assert_eq!(worker.tick(), []);
     worker.pass(Duration::from_millis(1));
     let wakes = worker.tick();
@@ -928,16 +928,16 @@ fn a_call_whose_turn_does_not_come_in_time_is_given_up_and_not_held_against_the_
 #[test]
 fn what_waits_is_given_up_at_once_when_the_store_is_left_alone() {
     let mut worker = Worker::new();
-    worker.burst(0..MOST_CALLS * 6, 1);
+    worker.burst(0..MAX_CALLS * 6, 1);
     let mut woken = 0;
     for _ in 0..5 {
         let sent = worker.send();
         worker.pass(Duration::from_millis(100));
         woken += sent.iter().map(|(id, _)| worker.answer(*id, Answer::Nothing).len()).sum::<usize>();
     }
-    assert_eq!((woken, worker.send().len()), (MOST_CALLS * 6, 0));
+    assert_eq!((woken, worker.send().len()), (MAX_CALLS * 6, 0));
     assert_eq!(worker.fault(Fault::StoreLeftAlone), 1);
-    assert!(worker.calls(Operation::Lookup, CallResult::Skipped) as usize > MOST_CALLS);
+    assert!(worker.calls(Operation::Lookup, CallResult::Skipped) as usize > MAX_CALLS);
 }
 
 #[test]
@@ -966,7 +966,7 @@ fn calls_that_fail_together_do_not_open_the_breaker() {
         sent.iter().for_each(|(id, _)| drop(worker.answer(*id, Answer::Nothing)));
         assert!(!worker.client.is_left_alone(worker.now), "{round}");
     }
-    assert!(worker.fault(Fault::StoreUnavailable) as usize >= 4 * MOST_CALLS);
+    assert!(worker.fault(Fault::StoreUnavailable) as usize >= 4 * MAX_CALLS);
     let sent = worker.send();
     worker.pass(Duration::from_millis(100));
     sent.iter().for_each(|(id, _)| drop(worker.answer(*id, Answer::Nothing)));
@@ -1011,7 +1011,7 @@ fn a_lookup_that_nobody_waits_for_any_more_is_not_made() {
     worker.send();
     (0..600).for_each(|id| worker.client.leave(stream(id)));
     assert_eq!((worker.client.queue.len(), worker.client.waiters), (1, 1), "but for the one that another waits for");
-    assert_eq!(worker.client.lookups.len(), MOST_CALLS + 1);
+    assert_eq!(worker.client.lookups.len(), MAX_CALLS + 1);
     assert_eq!(worker.find(&numbered(598), 1001), None, "who asks anew waits anew");
 }
 

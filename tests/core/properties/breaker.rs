@@ -2,7 +2,7 @@
 //! to thirty, until anything succeeds. Calls that were under way together and fail within 25 ms count once.
 
 use mooring::clock::Monotonic;
-use mooring::store::breaker::{Breaker, Verdict};
+use mooring::store::breaker::{Breaker, FailureKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -94,7 +94,7 @@ proptest! {
                 }
                 Event::Fail(ago) => {
                     let sent = now - ago;
-                    let opened = breaker.failed(Monotonic(Duration::from_millis(sent)), at) == Verdict::Opens;
+                    let opened = breaker.failed(Monotonic(Duration::from_millis(sent)), at) == FailureKind::Opens;
                     prop_assert_eq!(opened, model.fails(sent, now), "{:?}", model);
                 }
                 Event::Pass(millis) => now += millis,

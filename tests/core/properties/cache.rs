@@ -1,7 +1,7 @@
 //! The cache against a plain list, and against what was said to it.
 
 use mooring::clock::Monotonic;
-use mooring::credential::keyring::KeyAge;
+use mooring::credential::keyring::KeyPosition;
 use mooring::session::SessionId;
 use mooring::session::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::store::cache::{Cache, Entry, Record};
@@ -47,7 +47,7 @@ impl News {
                 generation: copied.0,
                 pins: copied.pins(),
                 version: None,
-                age: KeyAge::Current,
+                age: KeyPosition::Current,
             }),
             Self::Revoked => Entry::Revoked,
             Self::Missing => Entry::Missing,

@@ -6,7 +6,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use mooring::clock::UnixTime;
 use mooring::config::Config;
-use mooring::credential::keyring::{Key, KeyAge, KeyId, Keyring, Secret};
+use mooring::credential::keyring::{Key, KeyId, KeyPosition, Keyring, Secret};
 use mooring::credential::token::{MAX_TOKEN, Protection, Refusal, open, seal};
 use mooring::session::pin::{ClusterId, HostAddr, MAX_PINS, Pin, Pins};
 use mooring::session::{Session, SessionId};
@@ -146,10 +146,10 @@ proptest! {
         let token = seal(&session, &usual(), &protection);
         prop_assert!(token.len() <= MAX_TOKEN);
         let (opened, age) = open(token.as_bytes(), &usual()).expect("a token of ours");
-        prop_assert_eq!((&opened, age), (&session, KeyAge::Current));
+        prop_assert_eq!((&opened, age), (&session, KeyPosition::Current));
         let reversed = keyring([key("old", [2; 32], SCOPE), key("new", [1; 32], SCOPE)]);
         let (opened, age) = open(token.as_bytes(), &reversed).expect("a token of ours");
-        prop_assert_eq!((&opened, age), (&session, KeyAge::Older(1)));
+        prop_assert_eq!((&opened, age), (&session, KeyPosition::Older(1)));
         let tag = token.rsplit_once('.').map(|(untagged, _)| match &protection {
             Protection::Signed => tag([1; 32], "mac-s", untagged.as_bytes()),
             Protection::Encrypted { .. } => tag([1; 32], "mac-e", untagged.as_bytes()),

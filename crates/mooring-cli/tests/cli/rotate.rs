@@ -3,7 +3,7 @@
 use crate::{KEY, folder, mooring, path, secret, shipped_text};
 use mooring::clock::UnixTime;
 use mooring::config::Config;
-use mooring::credential::keyring::KeyAge;
+use mooring::credential::keyring::KeyPosition;
 use mooring::credential::token::{self, Protection, Refusal};
 use mooring::session::{Session, SessionId};
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn sealed(config: &Config) -> String {
     token::seal(&session, &config.keyring, &Protection::Encrypted { nonce: [5; 24] })
 }
 
-fn opened(token: &str, config: &Config) -> Result<KeyAge, Refusal> {
+fn opened(token: &str, config: &Config) -> Result<KeyPosition, Refusal> {
     token::open(token.as_bytes(), &config.keyring).map(|(_, age)| age)
 }
 
@@ -66,7 +66,7 @@ fn no_token_is_refused_before_its_key_is_retired() {
         assert!(opened(&tokens[before], &proxies[after]).is_ok(), "step {after}: a proxy that has it already");
     }
     assert_eq!(opened(&tokens[0], &proxies[3]), Err(Refusal::UnknownKey), "only now is the old key gone");
-    assert_eq!(opened(&tokens[3], &proxies[3]), Ok(KeyAge::Current));
+    assert_eq!(opened(&tokens[3], &proxies[3]), Ok(KeyPosition::Current));
 }
 
 #[test]

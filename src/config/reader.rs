@@ -1,26 +1,24 @@
 //! Reads JSON objects field by field and collects what is wrong, so that one report names every error.
 
 use super::Environment;
-#[cfg(feature = "description")]
-use super::description::{Description, Note};
+use super::description::{Description, Note, Shown};
 use super::duration;
 use super::error::{ConfigError, ConfigErrors};
 use crate::text;
 use crate::text::json::Json;
+use crate::text::words::ClosedSet;
 use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What every field holds while the reader describes itself: true, so that nothing takes it for `null`.
-#[cfg(feature = "description")]
 const ANYTHING: &Json = &Json::Bool(true);
 
 /// Collects errors.
 #[derive(Default)]
 pub(super) struct Report {
     errors: Cell<Vec<ConfigError>>,
-    /// What is read describes itself here, instead of being read.
-    #[cfg(feature = "description")]
+    /// What is read describes itself here, instead of being read. `None` in the plugin.
     description: Option<Description>,
 }
 
@@ -43,9 +41,8 @@ impl Report {
     }
 }
 
-#[cfg(feature = "description")]
 impl Report {
-    /// What `read` says of the fields that it reads.
+    /// What `read` says of the fields that it reads. Needs the feature `description`.
     pub(super) fn describe<T>(read: impl FnOnce(&Field<'_>) -> Option<T>) -> Description {
         let report = Self { description: Some(Description::default()), ..Self::default() };
         // What it makes of nothing does not matter.
@@ -53,12 +50,19 @@ impl Report {
         report.description.unwrap_or_default()
     }
 
+    /// Whether what is read describes itself. Known when the plugin is compiled, which therefore has none of this.
+    fn describes(&self) -> bool {
+        cfg!(feature = "description") && self.description.is_some()
+    }
+
     /// Takes a note of the field at `path`, if this is about descriptions; whether it is.
     fn note(&self, path: &str, note: impl FnOnce() -> Note) -> bool {
-        if let Some(description) = &self.description {
+        if self.describes()
+            && let Some(description) = &self.description
+        {
             description.add(path, note());
         }
-        self.description.is_some()
+        self.describes()
     }
 }
 
@@ -81,7 +85,6 @@ impl<'a> Field<'a> {
         None
     }
 
-    #[cfg(feature = "description")]
     fn note(&self, note: impl FnOnce() -> Note) -> bool {
         self.report.note(&self.path, note)
     }
@@ -91,32 +94,27 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn bool(&self) -> Option<bool> {
-        #[cfg(feature = "description")]
         self.note(|| Note::Boolean);
         let Json::Bool(value) = self.json else { return self.mismatch("true or false") };
         Some(*value)
     }
 
     pub(super) fn string(&self, accepted: &str) -> Option<&'a str> {
-        #[cfg(feature = "description")]
         self.note(|| Note::Text);
         let Json::String(value) = self.json else { return self.mismatch(accepted) };
         Some(value)
     }
 
     /// One of a closed set of words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        #[cfg(feature = "description")]
-        self.note(|| Note::Words(words.iter().map(|(word, _)| (*word).into()).collect()));
-        let accepted = text::joined(words.iter().map(|(word, _)| text::concat(&["\"", word, "\""])), ", ");
+    pub(super) fn word<T: ClosedSet>(&self) -> Option<T> {
+        self.note(|| Note::Words(T::WORDS.iter().map(|word| (*word).into()).collect()));
+        let accepted = text::joined(T::WORDS.iter().map(|word| text::concat(&["\"", word, "\""])), ", ");
         let given = self.string(&format!("one of {accepted}"))?;
-        let known = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
-        known.or_else(|| self.error(format!("is not known; accepted is one of {accepted}")))
+        T::of(given).or_else(|| self.error(format!("is not known; accepted is one of {accepted}")))
     }
 
     /// A whole number.
     pub(super) fn whole(&self, range: RangeInclusive<u32>) -> Option<u32> {
-        #[cfg(feature = "description")]
         self.note(|| Note::Whole(range.clone()));
         let accepted = format!("a whole number from {} to {}", range.start(), range.end());
         let Json::Number(number) = *self.json else { return self.mismatch(&accepted) };
@@ -127,7 +125,6 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn duration(&self, shortest: Duration, longest: Duration) -> Option<Duration> {
-        #[cfg(feature = "description")]
         self.note(|| Note::Duration);
         let Some(value) = duration::parse(self.string(duration::FORM)?) else {
             return self.error(format!("is not a duration; accepted is {}", duration::FORM));
@@ -140,20 +137,18 @@ impl<'a> Field<'a> {
     }
 
     /// A duration of whole seconds.
-    pub(super) fn seconds(&self, shortest: u32, longest: u32) -> Option<u32> {
-        let bounds = [shortest, longest].map(|bound| Duration::from_secs(bound.into()));
-        let [shortest, longest] = bounds;
+    pub(super) fn seconds(&self, shortest: Duration, longest: Duration) -> Option<Duration> {
         let value = self.duration(shortest, longest)?;
-        if value.subsec_nanos() != 0 {
-            return self.error("is not a whole number of seconds; accepted are whole seconds");
+        if value.subsec_nanos() == 0 {
+            Some(value)
+        } else {
+            self.error("is not a whole number of seconds; accepted are whole seconds")
         }
-        u32::try_from(value.as_secs()).ok()
     }
 
     /// The items of an array, which has so many of what it is made of.
     pub(super) fn items(&self, count: RangeInclusive<usize>, what: &str) -> Option<Vec<Field<'a>>> {
         let path = |at: usize| format!("{}[{at}]", self.path);
-        #[cfg(feature = "description")]
         if self.note(|| Note::Items(count.clone())) {
             return Some(vec![Field { report: self.report, path: path(0), json: ANYTHING }]);
         }
@@ -172,7 +167,6 @@ impl<'a> Field<'a> {
 
     /// The members of an object, which may have those in `known` and no other.
     pub(super) fn object(&self, known: &[&str]) -> Option<Object<'a>> {
-        #[cfg(feature = "description")]
         if self.note(|| Note::Members(known.iter().map(|name| (*name).into()).collect())) {
             return Some(Object { report: self.report, path: self.path.clone(), members: &[] });
         }
@@ -199,7 +193,6 @@ impl<'a> Field<'a> {
         let source = self.object(&["env", inline])?;
         let name = |field: &Field<'a>| field.string("the name of an environment variable");
         let (variable, itself) = (source.get("env"), source.get(inline));
-        #[cfg(feature = "description")]
         if self.note(|| Note::ExactlyOne) {
             let _ = (name(&variable?), itself?.string(what));
             return None;
@@ -253,8 +246,7 @@ impl<'a> Object<'a> {
     /// The member called `name`, if it was given.
     pub(super) fn get(&self, name: &str) -> Option<Field<'a>> {
         let path = self.path_of(name);
-        #[cfg(feature = "description")]
-        if self.report.description.is_some() {
+        if self.report.describes() {
             return Some(Field { report: self.report, path, json: ANYTHING });
         }
         let (_, json) = self.members.iter().find(|(member, _)| member == name)?;
@@ -263,7 +255,6 @@ impl<'a> Object<'a> {
 
     /// The member called `name`, which must be there.
     pub(super) fn required(&self, name: &str, accepted: &str) -> Option<Field<'a>> {
-        #[cfg(feature = "description")]
         self.report.note(&self.path_of(name), || Note::Required);
         let field = self.get(name);
         if field.is_none() {
@@ -274,28 +265,53 @@ impl<'a> Object<'a> {
 
     /// The member called `name`, read, or `default` where it was not given.
     /// `None` where it was given and is wrong, which is reported.
-    pub(super) fn read<T>(&self, name: &str, default: T, read: impl FnOnce(Field<'a>) -> Option<T>) -> Option<T> {
-        match self.get(name) {
-            Some(field) => read(field),
-            None => Some(default),
-        }
+    pub(super) fn read<T: Shown>(
+        &self,
+        name: &str,
+        default: T,
+        read: impl FnOnce(Field<'a>) -> Option<T>,
+    ) -> Option<T> {
+        self.report.note(&self.path_of(name), || Note::Default(default.shown()));
+        self.get(name).map_or(Some(default), read)
+    }
+
+    /// As [`Object::read`], for a member whose default depends on others: `None` within where it was not given.
+    pub(super) fn read_if_given<T>(&self, name: &str, read: impl FnOnce(Field<'a>) -> Option<T>) -> Option<Option<T>> {
+        self.get(name).map_or(Some(None), |field| read(field).map(Some))
+    }
+
+    /// As [`Object::read`], for a member that is off where it was not given, and that `null` turns off.
+    pub(super) fn read_or_off<T>(&self, name: &str, read: impl FnOnce(Field<'a>) -> Option<T>) -> Option<Option<T>> {
+        self.report.note(&self.path_of(name), || Note::Default(Json::Null));
+        self.read_nullable(name, None, read)
     }
 
     /// As [`Object::read`], for a member that `null` turns off.
-    pub(super) fn read_nullable<T>(
+    pub(super) fn read_unless_off<T: Shown>(
+        &self,
+        name: &str,
+        default: T,
+        read: impl FnOnce(Field<'a>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        self.report.note(&self.path_of(name), || Note::Default(default.shown()));
+        self.read_nullable(name, Some(default), read)
+    }
+
+    fn read_nullable<T>(
         &self,
         name: &str,
         default: Option<T>,
         read: impl FnOnce(Field<'a>) -> Option<T>,
     ) -> Option<Option<T>> {
-        #[cfg(feature = "description")]
         self.report.note(&self.path_of(name), || Note::Nullable);
-        self.read(name, default, |field| if field.is_null() { Some(None) } else { read(field).map(Some) })
+        let Some(field) = self.get(name) else { return Some(default) };
+        if field.is_null() { Some(None) } else { read(field).map(Some) }
     }
 
     /// Members of the object called `name`; no members where it was not given.
     pub(super) fn section(&self, name: &str, known: &[&str]) -> Option<Object<'a>> {
+        self.report.note(&self.path_of(name), || Note::Default(Json::Object(Vec::new())));
         let absent = Object { report: self.report, path: self.path_of(name), members: &[] };
-        self.read(name, absent, |field| field.object(known))
+        self.get(name).map_or(Some(absent), |field| field.object(known))
     }
 }
