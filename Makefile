@@ -1,4 +1,4 @@
-# What people and CI run. Every target is a script in scripts/, which installs what it needs.
+# What people and CI run. The work is done by scripts in scripts/, which install what they need.
 .DEFAULT_GOAL := help
 steps := fmt lint unit fuzz-test store-test wasm-test size artefact-test cost-test validate envoy-test clients-test deploy-test compose-test monitoring-test chaos-test
 .PHONY: help wasm cli image run demo check test nightly fresh-test test-matrix bench bench-scale bench-core fleet fuzz chaos soak screenshots clean $(steps)

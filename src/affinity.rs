@@ -8,10 +8,10 @@
 mod carried;
 mod request;
 mod response;
-pub mod worker;
+pub(crate) mod worker;
 
-pub use request::{RequestStep, Waiting};
-pub use response::{Held, Response};
+pub(crate) use request::{PausedRequest, RequestStep};
+pub(crate) use response::{HeldResponse, Response};
 
 use crate::affinity::worker::{Sequence, Worker};
 use crate::clock::{Monotonic, UnixTime};
@@ -26,7 +26,7 @@ use std::rc::Rc;
 
 /// Time, randomness, and what the proxy knows of one request. Asked only when a decision needs it: most answers cost a host call.
 /// `None` also stands for an answer that the proxy could not give; the implementation counts that.
-pub trait Inputs {
+pub(crate) trait Inputs {
     /// Wall-clock time, up to about a second old.
     fn now(&self) -> Option<UnixTime>;
     /// Wall-clock time.
@@ -55,7 +55,7 @@ pub trait Inputs {
 
 /// What is done to a stream: a change of a header map, as a rule. Names are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Edit<'a> {
+pub(crate) enum Edit<'a> {
     /// One line with this value, in place of every line of the name.
     Set(&'a str, Vec<u8>),
     /// One line more.
@@ -68,13 +68,13 @@ pub enum Edit<'a> {
 
 /// Decides for one configuration.
 #[derive(Debug)]
-pub struct Affinity {
+pub(crate) struct Affinity {
     config: Rc<Config>,
 }
 
 /// What is known of a request between its headers and those of its response.
 #[derive(Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     began: Sequence,
     basis: Basis,
     /// Whether the client sent a cookie of our name, valid or not.
@@ -117,37 +117,37 @@ struct Asked {
 }
 
 impl Exchange {
-    /// The same request when the proxy did not take the edits: who serves it now says nothing about its session.
-    pub fn unasked(self) -> Self {
+    /// The same request after the proxy refused the edits. It was not asked for a host, so who serves it says nothing about the session.
+    pub(crate) fn unasked(self) -> Self {
         Self { standing: Standing::Unknown, ..self }
     }
 }
 
 impl Affinity {
     /// Decisions by `config`.
-    pub fn new(config: Rc<Config>) -> Self {
+    pub(crate) fn new(config: Rc<Config>) -> Self {
         Self { config }
     }
 
     /// A request was turned away: it has no response that would say so.
-    pub fn on_refused(&self, exchange: &Exchange, worker: &mut Worker) -> Option<Edit<'_>> {
+    pub(crate) fn on_refused(&self, exchange: &Exchange, worker: &mut Worker) -> Option<Edit<'_>> {
         let decision = Decision { outcome: Outcome::Failed, basis: exchange.basis, displaced: None };
         self.report(decision, worker)
     }
 
     /// The proxy answers a request by itself while it waits for the store.
-    pub fn on_answered_while_waiting(&self, worker: &mut Worker) -> Option<Edit<'_>> {
+    pub(crate) fn on_answered_while_waiting(&self, worker: &mut Worker) -> Option<Edit<'_>> {
         self.on_left_while_waiting(worker);
         self.report_untouched(Basis::Unconfirmed, worker)
     }
 
     /// A client does not wait for the store any longer.
-    pub fn on_left_while_waiting(&self, worker: &mut Worker) {
+    pub(crate) fn on_left_while_waiting(&self, worker: &mut Worker) {
         worker.count(Counter::Request(Basis::Unconfirmed));
     }
 
     /// The proxy answers by itself in place of a response that waits for the store.
-    pub fn on_answered_while_held(&self, held: &Held, worker: &mut Worker) -> Option<Edit<'_>> {
+    pub(crate) fn on_answered_while_held(&self, held: &HeldResponse, worker: &mut Worker) -> Option<Edit<'_>> {
         self.report_untouched(held.basis(), worker)
     }
 
@@ -167,23 +167,23 @@ impl Affinity {
 
     /// What is to be kept for a later pass of a stream that ended before a response came: on an internal redirect Envoy runs
     /// the filter chain anew, on headers from which this pass may have taken the cookie.
-    pub fn carry(&self, exchange: &Exchange) -> Option<Vec<u8>> {
+    pub(crate) fn carry(&self, exchange: &Exchange) -> Option<Vec<u8>> {
         carried::write(exchange.presented, &exchange.standing)
     }
 
     /// The name under which [`Affinity::carry`] is kept, distinct for each cookie.
-    pub fn carried_name(&self) -> String {
+    pub(crate) fn carried_name(&self) -> String {
         format!("mooring.session.{}", self.config.cookie.set_cookie.name())
     }
 
     /// Headers that are between filter, bridge and application. Clients neither send nor get them.
-    pub fn internal_headers(&self) -> [&str; 3] {
+    pub(crate) fn internal_headers(&self) -> [&str; 3] {
         let Config { upstream, app, .. } = &*self.config;
         [&upstream.header, &app.action_header.name, &app.session_header.name].map(|name| name.as_str())
     }
 
-    /// Those of them that a client does not get. What is switched off is the application's affair, and costs nothing.
-    pub fn inward_headers(&self) -> impl Iterator<Item = &str> {
+    /// Those of them that are taken away from responses. One that is switched off is the application's own, and costs nothing.
+    pub(crate) fn inward_headers(&self) -> impl Iterator<Item = &str> {
         let Config { app, .. } = &*self.config;
         let enabled = [true, app.action_header.enabled, app.session_header.enabled];
         self.internal_headers().into_iter().zip(enabled).filter(|(_, enabled)| *enabled).map(|(name, _)| name)

@@ -2,4 +2,4 @@
 
 pub mod keyring;
 pub mod token;
-pub mod verified;
+pub(crate) mod verified;

@@ -5,14 +5,14 @@
 //! | room | what lives there |
 //! | --- | --- |
 //! | [`shell`] | all that knows the proxy: its callbacks, the calls to it, a context for each root and stream |
-//! | [`affinity`] | a request's two halves: which host it asks for, and what its response does to the session; what a worker's requests share |
+//! | `affinity` | a request's two halves: which host it asks for, and what its response does to the session; what a worker's requests share |
 //! | [`store`] | the session store, as a worker sees it: client, protocols, values, cache, breaker |
 //! | [`config`] | the plugin's configuration: JSON in, a validated form or every error of it out |
 //! | [`observe`] | what can be seen from outside: decisions and metrics |
 //! | [`carrier`] | how clients carry a session: the cookie |
 //! | [`credential`] | what a client shows: token, keys, tokens that verified |
 //! | [`session`] | a session, its pins, its timeouts |
-//! | [`clock`], [`headers`], [`ids`], [`lru`], `text` | what all of these are made of |
+//! | [`clock`], [`headers`], [`ids`], `lru`, `text` | what all of these are made of |
 //!
 //! A build for `wasm32-unknown-unknown` has nothing of the proxy. Programs are in `crates/`. `docs/how-it-works.md` tells what a request
 //! goes through, `docs/token.md` specifies the token.
@@ -36,14 +36,14 @@
 //! | lookup, create, move, touch, revoke | what is asked of the store |
 #![warn(unreachable_pub)]
 
-pub mod affinity;
+mod affinity;
 pub mod carrier;
 pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod headers;
 pub mod ids;
-pub mod lru;
+mod lru;
 pub mod observe;
 pub mod session;
 pub mod shell;

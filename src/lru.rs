@@ -1,17 +1,17 @@
 //! A bounded memory: what was written, or said to be used, longest ago goes first.
 //!
-//! Its keys are random, so that their own bits spread them, without a hash and its seed: ids of sessions and tags of tokens, that verified.
+//! Its keys are random, so their own bits spread them, and no hash is needed. They are ids of sessions, and ends of tokens that verified.
 //! Nobody can choose them, and to find many whose bits agree takes many more sessions.
 
 /// A key of random bits.
-pub trait RandomKey: Copy + Eq {
+pub(crate) trait RandomKey: Copy + Eq {
     /// Some of the bits.
     fn bits(&self) -> usize;
 }
 
 /// Remembers the `capacity` keys (one at the least) that were written or used last, with a value each.
 #[derive(Clone, Debug)]
-pub struct Lru<K, V> {
+pub(crate) struct Lru<K, V> {
     capacity: usize,
     /// By the bits of a key, the first of the slots that share them. A power of two, and no fewer than there are slots.
     places: Vec<Option<usize>>,
@@ -36,17 +36,17 @@ const PLACES: usize = 8;
 
 impl<K: RandomKey, V> Lru<K, V> {
     /// An empty memory. Takes no space before it is used.
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), places: Vec::new(), slots: Vec::new(), first: None, last: None }
     }
 
     /// What is remembered of `key`.
-    pub fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.slots.get(self.find(key)?).map(|slot| &slot.value)
     }
 
-    /// What is remembered of `key`, which then goes as late as if it were written now.
-    pub fn used(&mut self, key: &K) -> Option<&mut V> {
+    /// What is remembered of `key`. It counts as used: every other key goes before it.
+    pub(crate) fn used(&mut self, key: &K) -> Option<&mut V> {
         let at = self.find(key)?;
         if self.first != Some(at) {
             self.unlink(at);
@@ -56,7 +56,7 @@ impl<K: RandomKey, V> Lru<K, V> {
     }
 
     /// Writes what is remembered of `key`. Makes room where there is none, and returns what had to go.
-    pub fn put(&mut self, key: K, value: V) -> Option<V> {
+    pub(crate) fn put(&mut self, key: K, value: V) -> Option<V> {
         if let Some(known) = self.used(&key) {
             *known = value;
             return None;
@@ -86,7 +86,7 @@ impl<K: RandomKey, V> Lru<K, V> {
     }
 
     /// How many keys are remembered.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.slots.len()
     }
 

@@ -46,7 +46,7 @@ pub struct Session {
     pub renewed: UnixTime,
     /// When it ends however busy it is. `None`: never.
     pub end: Option<UnixTime>,
-    /// Counts the changes of its pins. Of two copies of one session, the higher generation is the newer.
+    /// Counts the changes of its pins.
     pub generation: u32,
     /// Where it wants to go.
     pub pins: Pins,

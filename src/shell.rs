@@ -1,11 +1,11 @@
 //! The shell: all that knows the proxy, and the only place with `unsafe`.
 //!
-//! [`contexts`] turns callbacks into calls of the core, and what it decides into host calls. [`host`] is the proxy as a trait. `exports` is
-//! what the proxy calls, `proxy` what it is called by; a build for `wasm32-unknown-unknown` has neither.
+//! [`contexts`] turns callbacks into calls of the core, and what it decides into host calls. [`host`] is the proxy as a trait, `proxy` the
+//! real one: the imports. `exports` has the callbacks. A build for `wasm32-unknown-unknown` has neither imports nor callbacks.
 
 pub mod contexts;
 #[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
 mod exports;
 pub mod host;
 #[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
-pub mod proxy;
+mod proxy;

@@ -214,7 +214,7 @@ fn looked_up(config: &Rc<Config>, answer: &Answer, setup: &Setup) {
     let mut client = StoreClient::new(config).expect("a store");
     let mut counts = Counts::default();
     let now = Monotonic::default();
-    assert_eq!(client.find(&setup.session, STREAM, now, &mut counts), None);
+    assert_eq!(client.lookup(&setup.session, STREAM, now, &mut counts), None);
     assert!(client.admit(&mut counts).is_empty());
     let call = client.outgoing().expect("a lookup");
     client.sent(CallId(1), call);

@@ -21,31 +21,31 @@ use std::rc::Rc;
 
 /// What a request does next.
 #[derive(Debug)]
-pub enum RequestStep<'a> {
+pub(crate) enum RequestStep<'a> {
     /// It goes to an upstream, with these edits.
     Proceed(Exchange, Vec<Edit<'a>>),
     /// It waits for the store. [`Affinity::on_found`] goes on.
-    Wait(Box<Waiting>),
-    /// It is turned away, as `on_error: fail` says: 503 with a `retry-after` of so many seconds. Where that cannot be, it goes on,
-    /// edited like this, as one of which nothing is known.
+    Wait(Box<PausedRequest>),
+    /// It is turned away, as `on_error: fail` says: 503 with a `retry-after` of this many seconds. Where the proxy cannot do that, the
+    /// request goes on with these edits, and its session counts as unknown.
     Refuse(u64, Exchange, Vec<Edit<'a>>),
 }
 
 /// A request whose session is being looked up.
 #[derive(Debug)]
-pub struct Waiting {
+pub(crate) struct PausedRequest {
     began: Sequence,
     opened: Rc<OpenedToken>,
 }
 
-/// What a request came with.
-struct Presentation {
+/// What a request came with, as decisions need it.
+struct Arrival {
     basis: Basis,
     /// Whether a cookie of our name was there, valid or not.
     presented: bool,
 }
 
-/// Of the cookies of our name.
+/// The best of the cookies of our name.
 enum Newest {
     /// The newest that is valid.
     Session(Rc<OpenedToken>),
@@ -75,7 +75,7 @@ impl From<Refusal> for Invalid {
 }
 
 /// It came with a cookie.
-impl From<Basis> for Presentation {
+impl From<Basis> for Arrival {
     fn from(basis: Basis) -> Self {
         Self { basis, presented: true }
     }
@@ -89,7 +89,7 @@ impl<'a> RequestStep<'a> {
 
 impl Affinity {
     /// Decides on a request. `headers` are `None` when the proxy did not give them.
-    pub fn on_request(
+    pub(crate) fn on_request(
         &self,
         stream: StreamId,
         worker: &mut Worker,
@@ -104,17 +104,17 @@ impl Affinity {
             if out_of_path { Newest::None(Basis::Outside) } else { self.newest(worker, &received, now, inputs) };
         let basis = match newest {
             Newest::Session(opened) => {
-                return self.find(Waiting { began, opened }, stream, worker, &received, inputs);
+                return self.find(PausedRequest { began, opened }, stream, worker, &received, inputs);
             }
             Newest::None(basis) => basis,
         };
         let presented = matches!(basis, Basis::Refused(_));
         let (came, standing) = match self.carried(now, inputs) {
             Some((before, standing)) => {
-                (Presentation { basis: Basis::Redirected, presented: presented || before }, standing)
+                (Arrival { basis: Basis::Redirected, presented: presented || before }, standing)
             }
-            None if out_of_path => (Presentation { basis, presented }, Standing::OutOfPath),
-            None => (Presentation { basis, presented }, fresh(worker, inputs)),
+            None if out_of_path => (Arrival { basis, presented }, Standing::OutOfPath),
+            None => (Arrival { basis, presented }, fresh(worker, inputs)),
         };
         RequestStep::proceed(self.exchange(began, &received, came, standing, worker, inputs))
     }
@@ -136,14 +136,14 @@ impl Affinity {
     /// Asks what is known of the session, where there is a store to know it.
     fn find(
         &self,
-        waiting: Waiting,
+        waiting: PausedRequest,
         stream: StreamId,
         worker: &mut Worker,
         received: &Received<'_>,
         inputs: &dyn Inputs,
     ) -> RequestStep<'_> {
         let Some(store) = &mut worker.store else {
-            let Waiting { began, opened } = waiting;
+            let PausedRequest { began, opened } = waiting;
             let standing = Standing::Resumed(Resumed { opened, behind: None });
             return RequestStep::proceed(self.exchange(
                 began,
@@ -155,7 +155,7 @@ impl Affinity {
             ));
         };
         let found = match inputs.monotonic() {
-            Some(now) => store.find(&waiting.opened.session, stream, now, &mut worker.counts),
+            Some(now) => store.lookup(&waiting.opened.session, stream, now, &mut worker.counts),
             // Removed a clock nothing can be believed for a while.
             None => Some(LookupOutcome::Failed),
         };
@@ -166,9 +166,9 @@ impl Affinity {
     }
 
     /// Goes on with a request whose session was looked up. `headers` are read anew, so that those who wait take little room.
-    pub fn on_found(
+    pub(crate) fn on_found(
         &self,
-        waiting: Waiting,
+        waiting: PausedRequest,
         found: LookupOutcome,
         worker: &mut Worker,
         headers: Option<&Headers>,
@@ -183,14 +183,14 @@ impl Affinity {
     /// `known`: where it was found.
     fn go_on(
         &self,
-        waiting: Waiting,
+        waiting: PausedRequest,
         found: LookupOutcome,
         known: Basis,
         worker: &mut Worker,
         received: &Received<'_>,
         inputs: &dyn Inputs,
     ) -> RequestStep<'_> {
-        let Waiting { began, opened } = waiting;
+        let PausedRequest { began, opened } = waiting;
         let session = &opened.session;
         let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
         let rules = self.config.store.as_ref();
@@ -256,7 +256,7 @@ impl Affinity {
         &self,
         began: Sequence,
         received: &Received<'_>,
-        Presentation { basis, presented }: Presentation,
+        Arrival { basis, presented }: Arrival,
         standing: Standing,
         worker: &mut Worker,
         inputs: &dyn Inputs,
@@ -475,6 +475,6 @@ fn fresh(worker: &mut Worker, inputs: &dyn Inputs) -> Standing {
 /// Has the store know a session that it misses, or of which it has an older copy.
 fn fill(session: &Session, worker: &mut Worker, inputs: &dyn Inputs) {
     if let (Some(store), Some(now)) = (&mut worker.store, inputs.monotonic()) {
-        store.fill(session, now, &mut worker.counts);
+        store.write_if_missing(session, now, &mut worker.counts);
     }
 }

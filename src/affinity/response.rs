@@ -16,16 +16,16 @@ use crate::store::client::WriteOutcome;
 
 /// What a response does next.
 #[derive(Debug)]
-pub enum Response<'a> {
+pub(crate) enum Response<'a> {
     /// It goes to the client, with these edits.
     Proceed(Vec<Edit<'a>>),
     /// It gets these edits, and waits for the store. [`Affinity::on_written`] goes on.
-    Wait(Vec<Edit<'a>>, Box<Held>),
+    Wait(Vec<Edit<'a>>, Box<HeldResponse>),
 }
 
 /// A response that waits for what the store makes of it.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct HeldResponse {
     /// How many writes it waits for.
     writes: u8,
     began: Sequence,
@@ -108,7 +108,7 @@ enum Repin {
     Moved,
 }
 
-impl Held {
+impl HeldResponse {
     pub(super) fn basis(&self) -> Basis {
         self.decision.basis
     }
@@ -116,7 +116,7 @@ impl Held {
 
 impl Affinity {
     /// Decides on the response of `exchange`.
-    pub fn on_response(
+    pub(crate) fn on_response(
         &self,
         stream: StreamId,
         exchange: Exchange,
@@ -134,23 +134,23 @@ impl Affinity {
         let decision = Decision { outcome, basis, displaced: displaced.then(|| why_displaced(inputs)) };
         let writes = self.tell(stream, &change, worker, inputs);
         if writes > 0 {
-            return Response::Wait(edits, Box::new(Held { writes, began, decision, change }));
+            return Response::Wait(edits, Box::new(HeldResponse { writes, began, decision, change }));
         }
         self.conclude(decision, change, worker, inputs, &mut edits);
         Response::Proceed(edits)
     }
 
     /// Goes on with a response of which a write came to something.
-    pub fn on_written(
+    pub(crate) fn on_written(
         &self,
-        held: Held,
+        held: HeldResponse,
         written: WriteOutcome,
         worker: &mut Worker,
         inputs: &dyn Inputs,
     ) -> Response<'_> {
-        let Held { writes, began, decision, change } = held;
+        let HeldResponse { writes, began, decision, change } = held;
         if writes > 1 {
-            let held = Held { writes: writes.saturating_sub(1), began, decision, change };
+            let held = HeldResponse { writes: writes.saturating_sub(1), began, decision, change };
             return Response::Wait(Vec::new(), Box::new(held));
         }
         let mut edits = Vec::new();
@@ -185,11 +185,11 @@ impl Affinity {
         match change {
             Change::Keep | Change::End { session: None, .. } => 0,
             Change::Begin(_) if rules.create == config::CreateWhen::OnReturn => 0,
-            Change::Begin(session) => store.begin(session, waiter, now(), counts).into(),
-            Change::Update(session, StoreUpdate::Write) => store.put(session, waiter, now(), counts).into(),
+            Change::Begin(session) => store.create(session, waiter, now(), counts).into(),
+            Change::Update(session, StoreUpdate::Write) => store.write(session, waiter, now(), counts).into(),
             Change::Update(session, StoreUpdate::Touch) => store.touch(session, waiter, now(), counts).into(),
             Change::Replace(session, old) => {
-                let put = u8::from(store.begin(session, waiter, now(), counts));
+                let put = u8::from(store.create(session, waiter, now(), counts));
                 let old = Session { id: *old, ..session.clone() };
                 put.saturating_add(store.revoke(&old, stream, now(), counts).into())
             }

@@ -15,10 +15,10 @@ use std::time::Duration;
 /// Of how many sessions a worker remembers the latest changes.
 const MAX_CHANGED: usize = 8192;
 
-/// How many moves of one session are followed …
+/// How many moves of one session are followed within [`MOVES_WITHIN`]. More, and its pins are evidently not honoured.
 const MOVES: u8 = 3;
 
-/// … in this time. More, and its pins are evidently not honoured.
+/// The time in which moves of a session are counted.
 const MOVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// For how long a client may still send the cookie that another has replaced: the new one is on its way. After that it was lost.
@@ -26,11 +26,11 @@ const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// The order in which things happened on a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sequence(u64);
+pub(crate) struct Sequence(u64);
 
 /// How a request's copy of a session stands to what this worker has told the client since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
+pub(crate) enum Freshness {
     /// Nothing newer is known.
     Current,
     /// The same, but the client got a cookie after the request began: another is needless.
@@ -64,7 +64,7 @@ struct RecentChanges {
 
 /// What the requests of one worker share.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// What was counted.
     pub counts: Counts,
     /// The session store's client, where there is a store.
@@ -89,40 +89,40 @@ impl Default for Worker {
 
 impl Worker {
     /// A worker for this configuration.
-    pub fn new(config: &Rc<Config>) -> Self {
+    pub(crate) fn new(config: &Rc<Config>) -> Self {
         let tokens = VerifiedTokens::new(config.cache.entries);
         Self { store: StoreClient::new(config), tokens, ..Self::default() }
     }
 
     /// Adds one to a counter.
-    pub fn count(&mut self, counter: Counter) {
+    pub(crate) fn count(&mut self, counter: Counter) {
         self.counts.add(counter);
     }
 
     /// What it has just now.
-    pub fn gauges(&self, now: Monotonic) -> [(Gauge, usize); 3] {
+    pub(crate) fn gauges(&self, now: Monotonic) -> [(Gauge, usize); 3] {
         let store = self.store.as_ref();
         [
             (Gauge::Entries(Memory::Sessions), store.map_or(0, StoreClient::remembered)),
             (Gauge::Entries(Memory::Tokens), self.tokens.count()),
-            (Gauge::BreakerOpen, store.is_some_and(|store| store.is_left_alone(now)).into()),
+            (Gauge::BreakerOpen, store.is_some_and(|store| store.breaker_is_open(now)).into()),
         ]
     }
 
     /// The next place in the order of things.
-    pub fn step(&mut self) -> Sequence {
+    pub(crate) fn step(&mut self) -> Sequence {
         self.sequence = Sequence(self.sequence.0.saturating_add(1));
         self.sequence
     }
 
     /// The client gets a cookie of this generation of the session.
-    pub fn cookie_issued(&mut self, id: SessionId, generation: u32, when: Monotonic) {
+    pub(crate) fn cookie_issued(&mut self, id: SessionId, generation: u32, when: Monotonic) {
         let at = self.step();
         self.note(id, LastCookie { at, when, generation: Some(generation) });
     }
 
     /// The client gets no cookie of this id any more: the session ended, or has another id.
-    pub fn cookie_cleared(&mut self, id: SessionId, when: Monotonic) {
+    pub(crate) fn cookie_cleared(&mut self, id: SessionId, when: Monotonic) {
         let at = self.step();
         self.note(id, LastCookie { at, when, generation: None });
     }
@@ -133,7 +133,7 @@ impl Worker {
     }
 
     /// How the copy with which a request began stands to what the client was told since.
-    pub fn freshness(&self, id: &SessionId, generation: u32, began: Sequence, now: Monotonic) -> Freshness {
+    pub(crate) fn freshness(&self, id: &SessionId, generation: u32, began: Sequence, now: Monotonic) -> Freshness {
         let Some(last) = self.changes.get(id).and_then(|session| session.last_cookie) else {
             return Freshness::Current;
         };
@@ -145,7 +145,7 @@ impl Worker {
     }
 
     /// Notes that the session is about to move. `false` when it moved too often of late: then it is left alone.
-    pub fn may_move(&mut self, id: SessionId, now: Monotonic) -> bool {
+    pub(crate) fn may_move(&mut self, id: SessionId, now: Monotonic) -> bool {
         let mut known = self.changes.get(&id).copied().unwrap_or_default();
         let moves = &mut known.moves;
         if moves.count == 0 || now.since(moves.since) >= MOVES_WITHIN {

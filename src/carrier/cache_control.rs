@@ -2,7 +2,7 @@
 
 /// Whether one of the `lines` of a response says `private` for the whole response, or `no-store`.
 /// `private="field"` speaks of that field alone and does not count.
-pub fn is_private<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
+pub(crate) fn is_private<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
     lines.into_iter().any(|line| directives(line).any(keeps_out_shared_caches))
 }
 

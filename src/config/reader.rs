@@ -42,7 +42,8 @@ impl Report {
 }
 
 impl Report {
-    /// What `read` says of the fields that it reads. Needs the feature `description`.
+    /// What `read` says of the fields that it reads.
+    #[cfg(feature = "description")]
     pub(super) fn describe<T>(read: impl FnOnce(&Field<'_>) -> Option<T>) -> Description {
         let report = Self { description: Some(Description::default()), ..Self::default() };
         // What it makes of nothing does not matter.
@@ -146,7 +147,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The items of an array, which has so many of what it is made of.
+    /// The items of an array. `count` says how many it may have, `what` names them in errors.
     pub(super) fn items(&self, count: RangeInclusive<usize>, what: &str) -> Option<Vec<Field<'a>>> {
         let path = |at: usize| format!("{}[{at}]", self.path);
         if self.note(|| Note::Items(count.clone())) {
@@ -183,7 +184,8 @@ impl<'a> Field<'a> {
         Some(object)
     }
 
-    /// What is secret: `{"env": "NAME"}`, a variable that has it, or `{"INLINE": "…"}`, itself. Its place, and its bytes.
+    /// A secret: `{"env": "NAME"}` names a variable that holds it, `{"INLINE": "…"}` is the secret itself. Returns its bytes, and the
+    /// field that they came from, for errors.
     pub(super) fn source(
         &self,
         inline: &str,

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 /// The tokens that verified of late, under one keyring.
 #[derive(Debug)]
-pub struct VerifiedTokens {
+pub(crate) struct VerifiedTokens {
     tokens: Lru<TagEnd, VerifiedToken>,
 }
 
@@ -30,7 +30,7 @@ struct VerifiedToken {
 
 /// How a token was found to be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recall {
+pub(crate) enum Recall {
     /// It had been before.
     Remembered,
     /// It was verified just now.
@@ -41,7 +41,7 @@ pub enum Recall {
 }
 
 /// What a token says.
-pub struct OpenedToken {
+pub(crate) struct OpenedToken {
     /// The session.
     pub session: Session,
     /// Of the token's key.
@@ -54,7 +54,7 @@ pub struct OpenedToken {
 
 impl OpenedToken {
     /// A session, and the age of the key of its token.
-    pub fn new(session: Session, age: KeyPosition) -> Self {
+    pub(crate) fn new(session: Session, age: KeyPosition) -> Self {
         Self { session, age, host_header: OnceCell::new(), id_header: OnceCell::new() }
     }
 }
@@ -85,12 +85,12 @@ impl fmt::Debug for OpenedToken {
 
 impl VerifiedTokens {
     /// A memory for `capacity` tokens. Takes no space before it is used.
-    pub fn new(capacity: u32) -> Self {
+    pub(crate) fn new(capacity: u32) -> Self {
         Self { tokens: Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX)) }
     }
 
     /// How many tokens are remembered.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.tokens.count()
     }
 
@@ -98,7 +98,7 @@ impl VerifiedTokens {
     ///
     /// # Errors
     /// As [`token::open`]; times are not looked at.
-    pub fn open(&mut self, token: &[u8], keyring: &Keyring) -> Result<(Rc<OpenedToken>, Recall), Refusal> {
+    pub(crate) fn open(&mut self, token: &[u8], keyring: &Keyring) -> Result<(Rc<OpenedToken>, Recall), Refusal> {
         let end = token.last_chunk().map(|end| TagEnd(u128::from_le_bytes(*end)));
         let known = end.and_then(|end| self.tokens.used(&end)).filter(|known| equal(&known.token, token));
         if let Some(known) = known {

@@ -1,10 +1,10 @@
 //! The proxy's contexts: callbacks become calls of the core, and what it decides becomes host calls. Decides nothing.
 
-mod stats;
+mod metrics;
 mod streams;
 
 use crate::affinity::worker::Worker;
-use crate::affinity::{Affinity, Edit, Exchange, Held, Inputs, RequestStep, Response, Waiting};
+use crate::affinity::{Affinity, Edit, Exchange, HeldResponse, Inputs, PausedRequest, RequestStep, Response};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::{self, Config};
 use crate::headers::Headers;
@@ -16,7 +16,7 @@ use crate::shell::host::{Host, Map, Side, Status};
 use crate::store::client::{CallOutcome, Wake};
 use crate::store::protocol::{Answer, MAX_ANSWER};
 use crate::text;
-use stats::Stats;
+use metrics::ProxyMetrics;
 use std::cell::Cell;
 use std::rc::Rc;
 use streams::Streams;
@@ -45,7 +45,7 @@ struct Plugin {
     affinity: Affinity,
     carried_name: String,
     worker: Worker,
-    stats: Stats,
+    metrics: ProxyMetrics,
     /// The wall clock as it was read last, by a tick as a rule. `None` where the proxy did not tell.
     clock: Option<UnixTime>,
 }
@@ -60,10 +60,10 @@ struct Stream {
 enum Phase {
     Request,
     /// The request is paused.
-    Waiting(Box<Waiting>),
+    Waiting(Box<PausedRequest>),
     Response(Exchange),
     /// The response is paused. Its headers have come.
-    Held(Box<Held>),
+    Held(Box<HeldResponse>),
     Over,
 }
 
@@ -121,10 +121,11 @@ impl<H: Host> Contexts<H> {
         let carried_name = affinity.carried_name();
         self.host.declare_request_property(&carried_name).map_err(|status| failed("declare a property", status))?;
         let version = config::version(&json);
-        let stats = Stats::define(&self.host, &config, version).map_err(|status| failed("define a metric", status))?;
+        let metrics =
+            ProxyMetrics::define(&self.host, &config, version).map_err(|status| failed("define a metric", status))?;
         self.host.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
         let clock = self.host.now().ok();
-        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), stats, clock })
+        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), metrics, clock })
     }
 
     /// A second has passed: reads the clock, gives up what is overdue, and hands what was counted to the proxy.
@@ -143,9 +144,9 @@ impl<H: Host> Contexts<H> {
             wakes = store.on_tick(now, &mut plugin.worker.counts);
         }
         self.deliver(root, None, wakes);
-        if let Some(Plugin { stats, worker, .. }) = configured(&mut self.roots, root) {
-            stats.hand_over(&self.host, &mut worker.counts);
-            stats.tell_gauges(&self.host, worker, now);
+        if let Some(Plugin { metrics, worker, .. }) = configured(&mut self.roots, root) {
+            metrics.hand_over(&self.host, &mut worker.counts);
+            metrics.tell_gauges(&self.host, worker, now);
         }
     }
 
@@ -193,7 +194,7 @@ impl<H: Host> Contexts<H> {
     }
 
     /// The proxy answered a stream by itself whose request, or whose response, waited for the store.
-    fn answered_meanwhile(&mut self, id: StreamId, held: Option<&Held>) -> Action {
+    fn answered_meanwhile(&mut self, id: StreamId, held: Option<&HeldResponse>) -> Action {
         let Some((host, plugin, _)) = self.parts(id) else { return Action::Continue };
         plugin.leave(id);
         let edit = match held {
@@ -319,9 +320,10 @@ impl<H: Host> Contexts<H> {
         wakes
     }
 
-    /// Lets a stream go on with what it waited for. In its own callback it need not be resumed. (A stream that is turned away in
-    /// another's callback would stop that one: the proxy then takes the callback's answer for a pause. It does not come to that,
-    /// because calls are made in the callbacks that ask for them, or have their turn in one of the root's.)
+    /// Lets a stream go on with what it waited for. In its own callback it need not be resumed.
+    ///
+    /// Never called in the callback of another stream: to turn a stream away there would stop the other, because the proxy then takes the
+    /// callback's answer for a pause. Calls are made in the callback that asks for them, or in one of the root's.
     fn wake(&mut self, id: StreamId, news: CallOutcome, own: bool) -> Progress {
         let Some((host, plugin, stream)) = self.parts(id) else { return Progress::Continues };
         if host.act_as(id.into()).is_err() && !own {
@@ -373,13 +375,13 @@ impl Plugin {
         if let Some(store) = store {
             store.on_done(counts);
         }
-        self.stats.hand_over(host, counts);
-        self.stats.take_back_gauges(host);
+        self.metrics.hand_over(host, counts);
+        self.metrics.take_back_gauges(host);
     }
 
     fn leave(&mut self, stream: StreamId) {
         if let Some(store) = &mut self.worker.store {
-            store.leave(stream);
+            store.forget_waiter(stream);
         }
     }
 }

@@ -17,7 +17,8 @@ thread_local! {
     static CONTEXTS: RefCell<Contexts<Proxy>> = const { RefCell::new(Contexts::new(Proxy)) };
 }
 
-/// Runs `job` on the contexts. The proxy does not call while it is called, but for memory; if it did, `otherwise`.
+/// Runs `job` on the contexts. Returns `otherwise` if they are in use: if the proxy called back while it is being called. It does so for
+/// memory alone, which needs no context.
 fn with<T>(otherwise: T, job: impl FnOnce(&mut Contexts<Proxy>) -> T) -> T {
     let done = CONTEXTS.try_with(|contexts| contexts.try_borrow_mut().ok().map(|mut contexts| job(&mut contexts)));
     done.ok().flatten().unwrap_or(otherwise)
@@ -40,7 +41,7 @@ extern "C" fn _initialize() {
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_abi_version_0_2_1() {}
 
-/// Memory for what the proxy returns; `host::proxy` takes it over. Null where there is none.
+/// Memory for what the proxy returns; `shell::proxy` takes it over. Null where there is none.
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     let mut memory: Vec<u8> = Vec::new();

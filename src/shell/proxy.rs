@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The proxy that this module runs in.
 #[derive(Clone, Copy, Debug)]
-pub struct Proxy;
+pub(super) struct Proxy;
 
 const OK: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;

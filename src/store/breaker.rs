@@ -5,10 +5,10 @@
 use crate::clock::Monotonic;
 use std::time::Duration;
 
-/// So many failures in a row open it.
+/// How many failures in a row open it.
 const FAILURES: u8 = 5;
 
-/// What fails within so long of a failure that counts, and was under way with it, failed for the same reason.
+/// How close failures follow each other that have one reason, of calls that were under way together.
 const TOGETHER: Duration = Duration::from_millis(25);
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -65,12 +65,12 @@ impl Breaker {
         }
     }
 
-    /// A call came to something. Whichever it was, the store answers.
+    /// A call was answered, whatever the answer: the store is there.
     pub fn succeeded(&mut self) {
         self.0 = State::default();
     }
 
-    /// A call came to nothing that was sent at `sent`.
+    /// A call that was sent at `sent` failed.
     ///
     /// Calls that were under way together and fail together fail for one reason: a worker that was busy while their time ran, a connection
     /// that broke. They count once. A store that is away fails calls again and again.
@@ -92,7 +92,7 @@ impl Breaker {
         FailureKind::Opens
     }
 
-    /// A call came to nothing of which nothing follows for the store. If it was the probe, the next call is.
+    /// A call failed for a reason that says nothing of the store. If it was the probe, the next call is the probe.
     pub fn undecided(&mut self, now: Monotonic) {
         if let State::Probing { pause } = self.0 {
             self.0 = State::Open { until: now, pause };

@@ -39,12 +39,12 @@ pub enum Entry {
     Unreadable,
 }
 
-/// What came of something that was learned.
+/// What the cache holds after it learned something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// What is known of the session now.
     pub holds: Entry,
-    /// Whether another session had to go for it that would have been believed for longer.
+    /// Whether another session had to go for it, although the cache could still have answered for it.
     pub evicted: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache of so many sessions. Takes no space before it is used.
+    /// An empty cache for `entries` sessions. Takes no space before it is used.
     pub fn new(entries: u32, ttl: Duration) -> Self {
         Self { ttl, entries: Lru::new(usize::try_from(entries).unwrap_or(usize::MAX)) }
     }

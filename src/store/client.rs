@@ -104,7 +104,7 @@ pub type Wake = (StreamId, CallOutcome);
 #[derive(Clone, Debug)]
 enum Job {
     Lookup {
-        /// Whether it failed once, together with others.
+        /// Whether this is the second try, after the first failed together with other calls.
         again: bool,
     },
     /// To have this copy written, as a new one or in place of an older one.
@@ -162,7 +162,7 @@ pub struct StoreClient {
     breaker: Breaker,
     /// Revocations to be sent.
     revocations: VecDeque<Call>,
-    /// Other calls of which nobody said yet for whom they are.
+    /// Other calls that have no client yet: [`StoreClient::attribute`] gives them one.
     fresh: Vec<Call>,
     queue: FairQueue,
     /// Few as a rule: a search by hand is as fast as any.
@@ -196,7 +196,7 @@ impl StoreClient {
     }
 
     /// What is known of a session, of which a request has this copy. `None`: the store is asked, and `stream` waits.
-    pub fn find(
+    pub fn lookup(
         &mut self,
         session: &Session,
         stream: StreamId,
@@ -231,8 +231,8 @@ impl StoreClient {
                 counts.add(Counter::LookupShared);
             }
             None => {
-                let call = self.call(session.id, Command::Lookup, Job::Lookup { again: false }, None, now);
-                if !self.place(call, now, counts) {
+                let call = self.new_call(session.id, Command::Lookup, Job::Lookup { again: false }, None, now);
+                if !self.enqueue(call, now, counts) {
                     return Some(LookupOutcome::Failed);
                 }
                 self.lookups.push((session.id, vec![stream]));
@@ -243,27 +243,27 @@ impl StoreClient {
     }
 
     /// Has the store know a new session. `true`: `waiter` waits.
-    pub fn begin(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
-        self.write(session.clone(), None, 1, waiter, now, counts) && waiter.is_some()
+    pub fn create(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
+        self.enqueue_write(session.clone(), None, 1, waiter, now, counts) && waiter.is_some()
     }
 
     /// Has the store know this copy, which is newer than what it has. `true`: `waiter` waits.
-    pub fn put(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
+    pub fn write(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
         if self.has_ended(&session.id, now) {
             return false;
         }
         let expected = self.cache.change(session.id, session.generation, &session.pins, now);
-        // What the store lost must not come back, and whether it did is not known.
+        // A session that the store lost must not come back: a write that expects some other version creates nothing.
         let expected = expected.or_else(|| self.lost_is_over().then(Version::of_nothing));
-        self.write(session.clone(), expected, 1, waiter, now, counts) && waiter.is_some()
+        self.enqueue_write(session.clone(), expected, 1, waiter, now, counts) && waiter.is_some()
     }
 
-    /// As [`Self::put`], unless it was put already for another of the requests that found it missing.
-    pub fn fill(&mut self, session: &Session, now: Monotonic, counts: &mut Counts) {
+    /// As [`Self::write`], unless another of the requests that found it missing has had it written.
+    pub fn write_if_missing(&mut self, session: &Session, now: Monotonic, counts: &mut Counts) {
         let known = self.cache.get(&session.id, now);
         let filled = matches!(known, Some(Entry::Session(record)) if record.generation >= session.generation);
         if !filled {
-            self.put(session, None, now, counts);
+            self.write(session, None, now, counts);
         }
     }
 
@@ -272,14 +272,14 @@ impl StoreClient {
         match self.cache.get(&session.id, now) {
             // Its value must not outlive its key.
             Some(Entry::Session(Record { age: KeyPosition::Older(_), .. })) => {
-                return self.put(session, waiter, now, counts);
+                return self.write(session, waiter, now, counts);
             }
             Some(Entry::Revoked) => return false,
             Some(Entry::Session(_) | Entry::Missing | Entry::Unreadable) | None => {}
         }
         let command = Command::Touch { ttl: self.lifetime(session) };
-        let call = self.call(session.id, command, Job::Touch { session: session.clone() }, waiter, now);
-        self.place(call, now, counts) && waiter.is_some()
+        let call = self.new_call(session.id, command, Job::Touch { session: session.clone() }, waiter, now);
+        self.enqueue(call, now, counts) && waiter.is_some()
     }
 
     /// Ends a session, for this worker at once. Past the breaker, and tried again later if need be. `true`: `waiter` waits.
@@ -293,8 +293,8 @@ impl StoreClient {
             ttl: left.saturating_add(self.margin()),
         };
         let give_up = Monotonic(now.0.saturating_add(REVOKE_FOR));
-        let call = self.call(session.id, command, Job::Revoke { tries: 1, give_up }, Some(waiter), now);
-        self.place(call, now, counts)
+        let call = self.new_call(session.id, command, Job::Revoke { tries: 1, give_up }, Some(waiter), now);
+        self.enqueue(call, now, counts)
     }
 
     /// Whether this worker knows that the session ended: it remembers, or has yet to tell the store.
@@ -305,7 +305,7 @@ impl StoreClient {
     }
 
     /// A stream that may wait is gone, or goes on by itself.
-    pub fn leave(&mut self, stream: StreamId) {
+    pub fn forget_waiter(&mut self, stream: StreamId) {
         let mut left = None;
         for (id, waiters) in &mut self.lookups {
             let before = waiters.len();
@@ -334,7 +334,7 @@ impl StoreClient {
     }
 
     /// Whether the store is left alone just now. The first call after a pause is a probe.
-    pub fn is_left_alone(&self, now: Monotonic) -> bool {
+    pub fn breaker_is_open(&self, now: Monotonic) -> bool {
         self.breaker.is_open(now)
     }
 
@@ -343,7 +343,7 @@ impl StoreClient {
         self.breaker.pause(now).as_secs().saturating_add(1)
     }
 
-    /// Whether it matters for whom the calls are that were asked for just now: some will wait.
+    /// Whether the calls that were asked for just now must be attributed to a client: some of them will wait.
     pub fn must_queue(&self) -> bool {
         let waiting = self.queue.len().saturating_add(self.fresh.len());
         !self.fresh.is_empty() && self.under_way().saturating_add(waiting) > MAX_CALLS
@@ -435,7 +435,7 @@ impl StoreClient {
         }
         let due = self.owed.len().min(REVOKES_A_TICK);
         for call in self.owed.drain(..due).collect::<Vec<_>>() {
-            self.place(Call { at: now, ..call }, now, counts);
+            self.enqueue(Call { at: now, ..call }, now, counts);
         }
         wakes.extend(self.give_up_waiting(now, counts));
         wakes
@@ -478,7 +478,7 @@ impl StoreClient {
         StoreKey::of(id, &self.config.scope, &self.store.endpoint.namespace)
     }
 
-    fn call(&self, id: SessionId, command: Command, job: Job, waiter: Option<StreamId>, at: Monotonic) -> Call {
+    fn new_call(&self, id: SessionId, command: Command, job: Job, waiter: Option<StreamId>, at: Monotonic) -> Call {
         Call { id, key: self.key(&id), command, job, waiter, client: None, at }
     }
 
@@ -493,7 +493,7 @@ impl StoreClient {
         u32::try_from(left).unwrap_or(u32::MAX).saturating_add(self.margin())
     }
 
-    fn write(
+    fn enqueue_write(
         &mut self,
         session: Session,
         expected: Option<Version>,
@@ -508,12 +508,12 @@ impl StoreClient {
             Some(expected) => Command::Move { expected, value, ttl },
             None => Command::Create { value, ttl },
         };
-        let call = self.call(session.id, command, Job::Write { session, tries }, waiter, now);
-        self.place(call, now, counts)
+        let call = self.new_call(session.id, command, Job::Write { session, tries }, waiter, now);
+        self.enqueue(call, now, counts)
     }
 
     /// Puts a call among those to be made. `false` where it is not: the store is left alone, or there are too many.
-    fn place(&mut self, call: Call, now: Monotonic, counts: &mut Counts) -> bool {
+    fn enqueue(&mut self, call: Call, now: Monotonic, counts: &mut Counts) -> bool {
         self.now = now;
         // A logout is not held back by the rest.
         let revocation = call.is_revocation();

@@ -2,9 +2,9 @@
 //!
 //! Sends nothing: a [`Request`] goes out and an [`Answer`] comes back through the shell. `docs/store.md` is the contract.
 
-mod command;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
+mod redis;
 mod rest;
 mod upstash;
 mod webdis;

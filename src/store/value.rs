@@ -50,7 +50,7 @@ fn signed(body: &[u8], store_key: &StoreKey, key: &Key) -> String {
     text::concat(&[&untagged, ".", &base64::url_safe(&tag)])
 }
 
-/// Store key and value, a dot between them: neither the key's hash nor a value before its tag can be taken for the other.
+/// Of the store's key, a dot, and the value without its tag. The dot keeps the two apart: a key has none.
 fn mac(store_key: &StoreKey, key: &Key, untagged: &[u8]) -> Hmac<Sha256> {
     key.mac_store.clone().chain_update(store_key.as_str().as_bytes()).chain_update(b".").chain_update(untagged)
 }

@@ -168,13 +168,24 @@ fn every_step_is_a_target_of_make_and_in_the_table_of_contributing() {
 
 /// Where a word that is a path leads. What is built, or made by who runs it, need not be there.
 fn path_in(word: &str) -> Option<&str> {
-    const FOLDERS: [&str; 9] =
-        ["benches/", "crates/", "deploy/", "docs/", "envoy/", "examples/", "fuzz/", "scripts/", "src/"];
+    const FOLDERS: [&str; 11] = [
+        ".github/",
+        "benches/",
+        "crates/",
+        "deploy/",
+        "docs/",
+        "envoy/",
+        "examples/",
+        "fuzz/",
+        "scripts/",
+        "src/",
+        "tests/",
+    ];
     const MADE: [&str; 4] = ["envoy/key.env", "fuzz/artifacts", "fuzz/corpus", "fuzz/target"];
     let path = word.trim_end_matches(['.', ':', ',', ';', '/']);
     let path = path.split_once(".rs:").map_or(path, |(file, _)| path.get(..file.len() + 3).unwrap());
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "_./-".contains(c));
-    let named = FOLDERS.iter().chain(&["tests/"]).any(|folder| path.starts_with(folder));
+    let named = FOLDERS.iter().any(|folder| path.starts_with(folder));
     (plain && named && !MADE.iter().any(|made| path.starts_with(made))).then_some(path)
 }
 

@@ -5,10 +5,11 @@ use crate::files::{File, Form, Plugin};
 use crate::surroundings::Warning;
 use crate::{Failure, Report, Verdict, time};
 use clap::Args;
-use mooring::config::{Config, ConfigError, ConfigErrors, version};
+use mooring::config::{AppHeader, Config, ConfigError, ConfigErrors, HeaderName, version};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Checks configurations as the plugin itself would, and what is around them.
 ///
@@ -165,16 +166,17 @@ struct Summary {
 
 impl Summary {
     fn of(config: &Config, json: &Value, plugin: &Plugin) -> Self {
-        let cookie = &config.cookie;
+        // Whole, so that a new field is not forgotten here.
+        let Config { keyring: _, scope, cookie, session, upstream, store, cache, app, access_log, debug_header } =
+            config;
         let shown = cookie.set_cookie.issue("…", None);
         let timeout = |seconds: Option<u32>| seconds.map_or("none".to_owned(), |seconds| time::span(seconds.into()));
-        let (absolute, idle) = (timeout(config.session.absolute), timeout(config.session.idle));
+        let (absolute, idle) = (timeout(session.absolute), timeout(session.idle));
         let keys = json["keys"].as_array().into_iter().flatten();
         let keys: Vec<&str> = keys.filter_map(|key| key["id"].as_str()).collect();
-        let via = config.upstream.via.word();
-        let failover = config.upstream.failover.word();
-        let header = config.upstream.header.as_str();
-        let store = config.store.as_ref().map(|store| &store.endpoint);
+        let via = upstream.via.word();
+        let failover = upstream.failover.word();
+        let header = upstream.header.as_str();
         let version = version_of(&plugin.json, plugin.form);
         let mut lines = vec![
             ("cookie", shown.clone()),
@@ -193,17 +195,15 @@ impl Summary {
                     [signs, others @ ..] => format!("{signs} signs; {} verify too", others.join(", ")),
                 },
             ),
-            ("scope", config.scope.clone()),
+            ("scope", scope.clone()),
             ("session", format!("absolute timeout {absolute}, idle timeout {idle}")),
             ("upstream", format!("{header}, for {via}; failover {failover}")),
             (
                 "store",
                 match store {
-                    Some(store) => format!(
-                        "the cluster {}, as {}",
-                        store.cluster,
-                        json.pointer("/store/protocol").and_then(Value::as_str).unwrap_or("rest")
-                    ),
+                    Some(store) => {
+                        format!("the cluster {}, as {}", store.endpoint.cluster, store.endpoint.protocol.word())
+                    }
                     None => "none: sessions live in the cookie alone".to_owned(),
                 },
             ),
@@ -213,11 +213,20 @@ impl Summary {
             "cookie": {"set_cookie": shown, "name": cookie.set_cookie.name(), "encrypted": cookie.encrypt,
                 "persistent": cookie.persistent, "forwarded": cookie.forward},
             "keys": keys,
-            "scope": config.scope,
-            "session": {"absolute_timeout": config.session.absolute, "idle_timeout": config.session.idle,
-                "clock_skew": config.session.clock_skew},
+            "scope": scope,
+            "session": {"absolute_timeout": session.absolute, "idle_timeout": session.idle,
+                "clock_skew": session.clock_skew},
             "upstream": {"via": via, "header": header, "failover": failover},
-            "store": store.map(|store| json!({"cluster": store.cluster, "namespace": store.namespace})),
+            "store": store.as_ref().map(|store| json!({
+                "protocol": store.endpoint.protocol.word(), "cluster": store.endpoint.cluster,
+                "authority": store.endpoint.authority, "namespace": store.endpoint.namespace,
+                "timeout_ms": millis(store.endpoint.timeout), "create": store.create.word(),
+                "on_missing": store.on_missing.word(), "on_error": store.on_error.word(), "write": store.write.word(),
+            })),
+            "cache": {"entries": cache.entries, "ttl_ms": millis(cache.ttl)},
+            "app": {"action_header": app_header(&app.action_header), "session_header": app_header(&app.session_header)},
+            "access_log": access_log.word(),
+            "debug_header": debug_header.as_ref().map(HeaderName::as_str),
             "version": version,
         });
         Self { lines, json }
@@ -232,4 +241,13 @@ pub(crate) fn listed(errors: &ConfigErrors) -> String {
 /// What `mooring_config` has as its version, where the plugin gets the JSON as it is: a controller of Kubernetes writes its own.
 pub(crate) fn version_of(json: &str, form: Form) -> Option<String> {
     matches!(form, Form::Json | Form::StringValue).then(|| version(json.as_bytes()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `None`: it is switched off.
+fn app_header(header: &AppHeader) -> Option<&str> {
+    header.enabled.then(|| header.name.as_str())
 }

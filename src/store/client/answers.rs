@@ -45,7 +45,7 @@ impl StoreClient {
         counts.add(Counter::StoreCall(operation, if made { said.result() } else { CallResult::Skipped }));
         // A worker that was busy, or a connection that broke, is no reason to go without an answer.
         let again = together && matches!(call.job, Job::Lookup { again: false });
-        if again && self.place(Call { job: Job::Lookup { again }, at: now, ..call.clone() }, now, counts) {
+        if again && self.enqueue(Call { job: Job::Lookup { again }, at: now, ..call.clone() }, now, counts) {
             return Vec::new();
         }
         let wakes = self.conclude(call, said, now, counts);
@@ -134,7 +134,7 @@ impl StoreClient {
                 let replaced = theirs.generation < session.generation || same && theirs.age != KeyPosition::Current;
                 if replaced && tries < MAX_TRIES {
                     let again = tries.saturating_add(1);
-                    if self.write(session, theirs.version, again, call.waiter, now, counts) {
+                    if self.enqueue_write(session, theirs.version, again, call.waiter, now, counts) {
                         return Vec::new();
                     }
                     WriteOutcome::Settled
@@ -149,7 +149,7 @@ impl StoreClient {
                 WriteOutcome::Revoked
             }
             SessionReply::Missing if tries < MAX_TRIES => {
-                if self.write(session, None, tries.saturating_add(1), call.waiter, now, counts) {
+                if self.enqueue_write(session, None, tries.saturating_add(1), call.waiter, now, counts) {
                     return Vec::new();
                 }
                 WriteOutcome::Settled
@@ -162,7 +162,7 @@ impl StoreClient {
             SessionReply::Unreadable(version)
                 if self.store.endpoint.protocol == Protocol::Rest && tries < MAX_TRIES =>
             {
-                if self.write(session, Some(version), tries.saturating_add(1), call.waiter, now, counts) {
+                if self.enqueue_write(session, Some(version), tries.saturating_add(1), call.waiter, now, counts) {
                     return Vec::new();
                 }
                 WriteOutcome::Settled
@@ -191,7 +191,7 @@ impl StoreClient {
                 WriteOutcome::Revoked
             }
             SessionReply::Missing => {
-                if self.write(session.clone(), None, 1, call.waiter, now, counts) {
+                if self.enqueue_write(session.clone(), None, 1, call.waiter, now, counts) {
                     return Vec::new();
                 }
                 WriteOutcome::Settled
@@ -224,7 +224,7 @@ impl StoreClient {
                 if tries < REVOKE_TRIES =>
             {
                 let job = Job::Revoke { tries: tries.saturating_add(1), give_up };
-                if self.place(Call { job, at: now, ..call }, now, counts) {
+                if self.enqueue(Call { job, at: now, ..call }, now, counts) {
                     return Vec::new();
                 }
             }

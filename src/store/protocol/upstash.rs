@@ -1,6 +1,6 @@
 //! Upstash's REST interface: a command as a JSON array, `{"result": …}` or `{"error": …}` in return.
 
-use super::{Command, Dialect, Failure, Reply, Request, StoreKey, command, head};
+use super::{Command, Dialect, Failure, Reply, Request, StoreKey, head, redis};
 use crate::config::Endpoint;
 use crate::text;
 use crate::text::json::Json;
@@ -12,7 +12,7 @@ impl Dialect for Upstash {
         let mut headers = head("POST", "/".into(), &endpoint.authority);
         headers.extend(endpoint.token.as_ref().map(|token| ("authorization", token.bearer())));
         headers.push(("content-type", "application/json".into()));
-        Request { headers, body: json(&command::words(key, command)) }
+        Request { headers, body: json(&redis::words(key, command)) }
     }
 
     fn reply(&self, command: &Command, status: u16, _etag: Option<&[u8]>, body: Vec<u8>) -> Result<Reply, Failure> {
@@ -22,7 +22,7 @@ impl Dialect for Upstash {
         match serde_json::from_slice(&body) {
             Ok(Json::Object(members)) => match members.as_slice() {
                 [(name, result)] if name == "result" => {
-                    command::reply(command, result, *result == Json::String("OK".into()))
+                    redis::reply(command, result, *result == Json::String("OK".into()))
                 }
                 [(name, _)] if name == "error" => Err(Failure::Refused),
                 _ => Err(Failure::Senseless),

@@ -1,7 +1,7 @@
 //! Webdis: a command in the body, its words divided by slashes, and JSON in return, under the command's name. Its own errors have
 //! a status and no body (403: not allowed or not authenticated; 503: no Redis); those of Redis have the status 200.
 
-use super::{Command, Dialect, Failure, Reply, Request, StoreKey, command, head};
+use super::{Command, Dialect, Failure, Reply, Request, StoreKey, head, redis};
 use crate::config::Endpoint;
 use crate::text;
 use crate::text::json::Json;
@@ -13,7 +13,7 @@ impl Dialect for Webdis {
         let mut headers = head("POST", "/".into(), &endpoint.authority);
         // HTTP Basic is what its access lists know: the token is `user:password`.
         headers.extend(endpoint.token.as_ref().map(|token| ("authorization", token.basic())));
-        let words = command::words(key, command);
+        let words = redis::words(key, command);
         Request { headers, body: text::joined(words.iter().map(|word| escaped(word)), "/") }
     }
 
@@ -24,12 +24,12 @@ impl Dialect for Webdis {
         let Ok(Json::Object(members)) = serde_json::from_slice(&body) else { return Err(Failure::Senseless) };
         match members.as_slice() {
             // A status: [true, "OK"], or [false, "ERR …"].
-            [(name, Json::Array(result))] if name == command::name(command) => match result.as_slice() {
-                [Json::Bool(true), Json::String(word)] => command::reply(command, &Json::Bool(true), word == "OK"),
+            [(name, Json::Array(result))] if name == redis::name(command) => match result.as_slice() {
+                [Json::Bool(true), Json::String(word)] => redis::reply(command, &Json::Bool(true), word == "OK"),
                 [Json::Bool(false), _] => Err(Failure::Refused),
                 _ => Err(Failure::Senseless),
             },
-            [(name, result)] if name == command::name(command) => command::reply(command, result, false),
+            [(name, result)] if name == redis::name(command) => redis::reply(command, result, false),
             _ => Err(Failure::Senseless),
         }
     }

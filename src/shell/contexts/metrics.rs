@@ -8,10 +8,10 @@ use crate::shell::host::{Host, MetricId, MetricKind, Status};
 use std::rc::Rc;
 
 /// The metrics of one configuration on one worker.
-pub(super) struct Stats {
+pub(super) struct ProxyMetrics {
     config: Rc<Config>,
     version: String,
-    /// By their places. `None`: of a host that no session was pinned to yet, or of a key that there is not.
+    /// By their places. `None`: a host that no session was pinned to yet, or a key that is not configured.
     counters: Vec<Option<MetricId>>,
     histograms: Vec<MetricId>,
     gauges: Vec<SharedGauge>,
@@ -33,7 +33,7 @@ impl SharedGauge {
     }
 }
 
-impl Stats {
+impl ProxyMetrics {
     /// Defines every metric whose name is known.
     ///
     /// # Errors
