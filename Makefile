@@ -41,7 +41,7 @@ store-test: ## run the session store's tests, over real Redis
 wasm-test: ## run the core's unit tests as wasm, in Node
 size: ## hold the plugin against its size budget
 artefact-test: ## look into the built plugin: what in it can trap, and from where that can be reached
-cost-test: ## count what a request costs the built plugin: host calls, and instructions
+cost-test: ## compare what a request costs the built plugin, in host calls and instructions (UPDATE_COSTS=1: write it down)
 validate: ## check the configs in envoy/ with Envoy and Compose
 envoy-test: ## run the black-box tests against a real Envoy
 clients-test: ## run real clients through a real Envoy: a browser, curl, Python, Node.js, gRPC, WebSocket

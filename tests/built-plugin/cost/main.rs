@@ -10,48 +10,38 @@
 
 mod imports;
 mod kinds;
+mod limits;
 mod meter;
 mod plugin;
+mod snapshot;
 mod traffic;
 
-use kinds::{KINDS, Kind};
-use plugin::Cost;
+use kinds::kinds;
 use serde_json::json;
+use snapshot::Entry;
 use traffic::Traffic;
 
-fn cost(kind: &Kind) -> Cost {
-    let mut traffic = Traffic::start(&(kind.config)());
-    (kind.happens)(&mut traffic);
-    traffic.plugin.cost().clone()
-}
-
+/// `UPDATE_COSTS=1` writes the snapshot instead.
 #[test]
-fn each_kind_of_request_costs_what_is_listed() {
-    println!(
-        "{:>12} {:>6} {:>8} {:>12} {:>7} {:>8}",
-        "instructions", "calls", "returned", "allocations", "copies", "copied"
-    );
-    let mut wrong = Vec::new();
-    for kind in KINDS {
-        let cost = cost(kind);
-        let (instructions, calls) = (cost.instructions(), cost.calls());
-        let (made, returned, allocations, copied) = (cost.host_calls(), cost.returned, cost.allocations(), cost.copied);
-        let copies = cost.copies;
-        println!("{instructions:>12} {made:>6} {returned:>8} {allocations:>12} {copies:>7} {copied:>8}  {}", kind.name);
-        if instructions > kind.instructions {
-            wrong.push(format!("{}: {instructions} instructions, of {} at most", kind.name, kind.instructions));
-        }
-        if calls != kind.calls {
-            wrong.push(format!("{}: {calls:#?}", kind.name));
-        }
+fn each_kind_of_request_costs_what_the_snapshot_says() {
+    let now: Vec<_> = kinds().iter().map(|kind| Entry::new(kind.name, kind.happen().plugin.cost())).collect();
+    let path = mooring_test_kit::root().join(snapshot::PATH);
+    if std::env::var_os("UPDATE_COSTS").is_some() {
+        return std::fs::write(path, snapshot::written(&now)).expect("a snapshot that can be written");
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let was = snapshot::parse(&std::fs::read_to_string(path).expect("a snapshot"));
+    let differences = snapshot::differences(&was, &now);
+    let path = snapshot::PATH;
+    assert!(
+        differences.is_empty(),
+        "\n{differences}If that is as it should be: UPDATE_COSTS=1 make cost-test writes {path}"
+    );
 }
 
 /// Of a session that stays where it is, with every request alike.
 #[test]
 fn the_thousandth_request_costs_what_the_tenth_did() {
-    let mut traffic = Traffic::start(&kinds::default());
+    let mut traffic = Traffic::start(&json!({}));
     let cookie = traffic.begin();
     let mut after = |requests: u32| {
         (0..requests).for_each(|_| traffic.resume(&cookie));
@@ -67,9 +57,9 @@ fn the_thousandth_request_costs_what_the_tenth_did() {
 #[test]
 fn many_keys_cost_a_request_next_to_nothing() {
     let cost = |keys| {
-        let config = traffic::config(0, keys, json!({}));
-        let mut traffic = Traffic::start(&config);
-        kinds::resumed_from_elsewhere(&mut traffic, &config);
+        let mut traffic = Traffic::start(&traffic::keys(0, keys));
+        traffic.plugin.forget();
+        kinds::resume_elsewhere(&mut traffic, "");
         traffic.plugin.cost().instructions()
     };
     let (one, sixteen) = (cost(1), cost(16));
@@ -79,16 +69,18 @@ fn many_keys_cost_a_request_next_to_nothing() {
 /// More than the cache holds. The room is for memory.
 #[test]
 fn many_sessions_cost_the_next_request_next_to_nothing() {
-    let mut traffic = Traffic::start(&kinds::with_store(json!({"cache": {"entries": 1000}})));
+    let mut members = kinds::store();
+    members["cache"] = json!({"entries": 1000});
+    let mut traffic = Traffic::start(&members);
     let mut after = |sessions: u32| {
         for _ in 0..sessions {
             let cookie = traffic.begin();
-            kinds::returned(&mut traffic, &cookie);
+            traffic.create(&cookie);
         }
         traffic.tick();
         let cookie = traffic.begin();
         traffic.plugin.forget();
-        kinds::returned(&mut traffic, &cookie);
+        traffic.create(&cookie);
         let first = traffic.plugin.cost().instructions();
         traffic.plugin.forget();
         traffic.resume(&cookie);
@@ -100,13 +92,16 @@ fn many_sessions_cost_the_next_request_next_to_nothing() {
     }
 }
 
-/// For whoever makes it faster: `cargo test --test cost -- --ignored --nocapture`.
+/// For whoever makes it faster: `cargo test -p built-plugin-tests --test cost -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints, and asserts nothing"]
 fn which_functions_the_instructions_go_to() {
-    for kind in KINDS {
-        let cost = cost(kind);
-        println!("\n{}: {} instructions", kind.name, cost.instructions());
+    for kind in kinds() {
+        let traffic = kind.happen();
+        let cost = traffic.plugin.cost();
+        println!("\n{}: {} instructions, {} host calls", kind.name, cost.instructions(), cost.host_calls().count());
+        println!("{} allocations, {} for answers", cost.allocations(), cost.returned);
+        println!("{} octets copied by {} instructions", cost.copied, cost.copies);
         cost.callbacks.iter().for_each(|callback| println!("{:>9}  {}", callback.instructions, callback.name));
         println!("{:>9} {:>9} {:>7}", "own", "all", "calls");
         let mut functions = cost.functions();

@@ -248,7 +248,7 @@ mod tests {
             assert_eq!(plugin.call("run", &[rounds]), Some(7));
             let cost = plugin.cost();
             assert_eq!(cost.instructions(), 5 * i64::from(rounds) + 5 + 9);
-            assert_eq!((cost.copied, cost.calls()), (64, vec!["run:".into(), "set_tick_period_milliseconds".into()]));
+            assert_eq!((cost.copied, cost.calls()), (64, vec!["run: set_tick_period_milliseconds".into()]));
         }
     }
 }

@@ -46,22 +46,21 @@ impl Cost {
         self.callbacks.iter().map(|callback| callback.instructions).sum()
     }
 
-    /// The host calls, in order, after the callback that made them. The same one several times over is told once.
+    /// The host calls of each callback that made some, in order. The same one several times over is told once.
     pub fn calls(&self) -> Vec<String> {
-        let mut told = Vec::new();
-        for callback in self.callbacks.iter().filter(|callback| !callback.calls.is_empty()) {
-            told.push(format!("{}:", callback.name));
-            for same in callback.calls.chunk_by(|one, next| one == next) {
-                let times = if same.len() > 1 { format!(" ({} times)", same.len()) } else { String::new() };
-                told.push(format!("{}{times}", same[0]));
-            }
-        }
-        told
+        let several = |same: &[String]| match same {
+            [only] => only.clone(),
+            same => format!("{} ({} times)", same[0], same.len()),
+        };
+        let made =
+            |calls: &[String]| calls.chunk_by(|one, next| one == next).map(several).collect::<Vec<_>>().join(", ");
+        let callbacks = self.callbacks.iter().filter(|callback| !callback.calls.is_empty());
+        callbacks.map(|callback| format!("{}: {}", callback.name, made(&callback.calls))).collect()
     }
 
-    /// How many host calls.
-    pub fn host_calls(&self) -> usize {
-        self.callbacks.iter().map(|callback| callback.calls.len()).sum()
+    /// Each host call, in order.
+    pub fn host_calls(&self) -> impl Iterator<Item = &str> {
+        self.callbacks.iter().flat_map(|callback| &callback.calls).map(String::as_str)
     }
 
     /// Every function that ran, by name. (Names may be told apart by their hashes alone.)

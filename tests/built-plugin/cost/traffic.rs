@@ -5,41 +5,30 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
 use mooring::ids::ContextId;
+use mooring::shell::host::{Host, Map};
 use mooring_test_kit::fake::{Line, Sent};
+use mooring_test_kit::proxy::line;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const ROOT: u32 = 1;
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
-/// A host, as Envoy writes its address, and as the bridge does.
-pub struct Host {
-    address: &'static str,
-    bridge: &'static str,
-}
-
-pub const HOME: Host = Host { address: "10.1.2.3:8080", bridge: "MTAuMS4yLjM6ODA4MA==" };
-pub const OTHER: Host = Host { address: "10.1.2.4:8080", bridge: "MTAuMS4yLjQ6ODA4MA==" };
+/// The address of a host.
+pub const HOME: &str = "10.1.2.3:8080";
+pub const OTHER: &str = "10.1.2.4:8080";
 
 /// One worker's plugin, and what it is asked to do.
 pub struct Traffic {
     pub plugin: Plugin,
+    members: Value,
     streams: u32,
 }
 
-pub fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
-    (name.into(), value.as_ref().into())
-}
-
-/// A configuration of so many keys, the first of them `first`, with other members.
-pub fn config(first: usize, keys: usize, members: Value) -> Value {
-    let secret = |key: usize| STANDARD.encode([key as u8; 32]);
-    let key = |at: usize| json!({"id": format!("key-{at}"), "secret": {"base64": secret(at)}});
-    let mut config = json!({"keys": (0..keys).map(|at| key((first + at) % keys)).collect::<Vec<_>>()});
-    if let (Some(config), Value::Object(members)) = (config.as_object_mut(), members) {
-        config.extend(members);
-    }
-    config
+/// A member of the configuration: so many keys, the first of them `first`.
+pub fn keys(first: usize, count: usize) -> Value {
+    let key = |at: usize| json!({"id": format!("key-{at}"), "secret": {"base64": STANDARD.encode([at as u8; 32])}});
+    json!({"keys": (0..count).map(|at| key((first + at) % count)).collect::<Vec<_>>()})
 }
 
 /// What a browser sends.
@@ -67,22 +56,37 @@ pub fn among_others(cookie: &str) -> String {
 }
 
 impl Traffic {
-    /// A worker that takes this configuration, which is metered.
-    pub fn start(config: &Value) -> Self {
-        let mut plugin = Plugin::load();
-        let size = {
-            let mut state = plugin.host.state();
+    /// A worker that takes a configuration of two keys and these members, which is metered.
+    pub fn start(members: &Value) -> Self {
+        let mut config = keys(0, 2);
+        if let (Value::Object(config), Value::Object(members)) = (&mut config, members) {
+            config.extend(members.clone());
+        }
+        let mut traffic = Self { plugin: Plugin::load(), members: members.clone(), streams: 100 };
+        let configuration = config.to_string().into_bytes();
+        let size = configuration.len() as u32;
+        {
+            let mut state = traffic.plugin.host.state();
             state.now = NOW;
-            state.configuration = config.to_string().into_bytes();
-            state.configuration.len() as u32
-        };
-        plugin.host.enter(ContextId(ROOT));
-        plugin.call("proxy_on_context_create", &[ROOT, 0]);
-        plugin.call("proxy_on_vm_start", &[ROOT, 0]);
-        plugin.forget();
-        let accepted = plugin.call("proxy_on_configure", &[ROOT, size]);
-        assert_eq!(accepted, Some(1), "{:?}", plugin.host.state().log);
-        Self { plugin, streams: 100 }
+            state.configuration = configuration;
+        }
+        traffic.call("proxy_on_context_create", ROOT, &[0]);
+        traffic.call("proxy_on_vm_start", ROOT, &[0]);
+        traffic.plugin.forget();
+        let accepted = traffic.call("proxy_on_configure", ROOT, &[size]);
+        assert_eq!(accepted, Some(1), "{:?}", traffic.plugin.host.state().log);
+        traffic
+    }
+
+    /// Another worker of the same configuration.
+    pub fn another(&self) -> Self {
+        Self::start(&self.members)
+    }
+
+    /// A callback of a context's.
+    fn call(&mut self, name: &'static str, context: u32, arguments: &[u32]) -> Option<u32> {
+        self.plugin.host.enter(ContextId(context));
+        self.plugin.call(name, &[&[context], arguments].concat())
     }
 
     /// Lets time pass, until the next tick.
@@ -96,16 +100,14 @@ impl Traffic {
     }
 
     pub fn tick(&mut self) {
-        self.plugin.host.enter(ContextId(ROOT));
-        self.plugin.call("proxy_on_tick", &[ROOT]);
+        self.call("proxy_on_tick", ROOT, &[]);
     }
 
     /// A request comes. Whether it is paused.
-    pub fn request(&mut self, lines: Vec<Line>) -> (u32, bool) {
+    fn receive(&mut self, lines: Vec<Line>) -> (u32, bool) {
         self.streams += 1;
         let id = self.streams;
-        self.plugin.host.enter(ContextId(id));
-        self.plugin.call("proxy_on_context_create", &[id, ROOT]);
+        self.call("proxy_on_context_create", id, &[ROOT]);
         let count = lines.len() as u32;
         {
             let mut state = self.plugin.host.state();
@@ -113,16 +115,29 @@ impl Traffic {
             stream.request_headers = lines;
             stream.properties.insert("xds.cluster_name".into(), "shop".into());
         }
-        let paused = self.plugin.call("proxy_on_request_headers", &[id, count, 1]) == Some(1);
+        let paused = self.call("proxy_on_request_headers", id, &[count, 1]) == Some(1);
         (id, paused)
     }
 
-    /// Its response comes, from `host`. The bridge speaks when it was not asked for that one.
-    pub fn respond(&mut self, id: u32, host: &Host) {
-        let asked = self.request_header(id, "x-mooring-host");
-        let bridge = Some(host.bridge)
-            .filter(|_| asked.as_deref() != Some(host.bridge) && asked.as_deref() != Some(host.address));
-        let lines = [
+    /// A request that nothing holds up.
+    pub fn request(&mut self, lines: Vec<Line>) -> u32 {
+        let (id, paused) = self.receive(lines);
+        assert!(!paused);
+        id
+    }
+
+    /// A request of a session that the store is asked for, and the call.
+    pub fn wait(&mut self, cookie: &str) -> (u32, Sent) {
+        let (id, paused) = self.receive(browser(Some(&among_others(cookie))));
+        assert!(paused);
+        (id, self.sent())
+    }
+
+    /// Its response comes, from the host of this address. The bridge speaks when it was not asked for that one.
+    pub fn respond(&mut self, id: u32, address: &str) {
+        let asked = self.header(Map::RequestHeaders, id, "x-mooring-host");
+        let named = STANDARD.encode(address);
+        let mut lines = vec![
             line(":status", "200"),
             line("content-type", "text/html; charset=utf-8"),
             line("content-length", "5120"),
@@ -130,71 +145,80 @@ impl Traffic {
             line("server", "shop"),
             line("etag", "\"5f3c\""),
         ];
-        let lines = lines.into_iter().chain(bridge.map(|bridge| line("x-mooring-host", bridge)));
-        self.response(id, lines.collect(), "via_upstream", Some(host.address));
+        if asked.is_none_or(|asked| asked != named && asked != address) {
+            lines.push(line("x-mooring-host", named));
+        }
+        self.response(id, lines, "via_upstream", Some(address));
     }
 
-    /// The proxy answers by itself.
-    pub fn respond_locally(&mut self, id: u32) {
-        self.response(id, vec![line(":status", "503")], "no_healthy_upstream", None);
-    }
-
-    fn response(&mut self, id: u32, lines: Vec<Line>, details: &str, address: Option<&str>) {
-        self.plugin.host.enter(ContextId(id));
+    /// A response comes, of a host with this address or of the proxy itself.
+    pub fn response(&mut self, id: u32, lines: Vec<Line>, details: &str, address: Option<&str>) {
         let count = lines.len() as u32;
         {
             let mut state = self.plugin.host.state();
-            let stream = state.stream();
+            let stream = state.streams.entry(ContextId(id)).or_default();
             stream.properties.insert("response.code_details".into(), details.into());
             stream.properties.extend(address.map(|address| ("upstream.address".into(), address.into())));
             stream.response_headers = lines;
         }
-        self.plugin.call("proxy_on_response_headers", &[id, count, 0]);
+        self.call("proxy_on_response_headers", id, &[count, 0]);
     }
 
     pub fn trailers(&mut self, id: u32) {
-        self.plugin.host.enter(ContextId(id));
-        self.plugin.call("proxy_on_response_trailers", &[id, 1]);
+        self.call("proxy_on_response_trailers", id, &[1]);
     }
 
     pub fn end(&mut self, id: u32) {
-        self.plugin.host.enter(ContextId(id));
-        self.plugin.call("proxy_on_delete", &[id]);
+        self.call("proxy_on_delete", id, &[]);
         self.plugin.host.state().streams.remove(&ContextId(id));
     }
 
-    /// A request that nothing holds up, and its response from `host`. The cookie that the client gets.
-    pub fn exchange(&mut self, lines: Vec<Line>, host: &Host) -> Option<String> {
-        let (id, paused) = self.request(lines);
-        assert!(!paused);
-        self.respond(id, host);
-        let cookie = self.response_header(id, "set-cookie");
+    /// A request that nothing holds up, and its response. The cookie that the client gets.
+    pub fn exchange(&mut self, lines: Vec<Line>, address: &str) -> Option<String> {
+        let id = self.request(lines);
+        self.respond(id, address);
+        let cookie = self.header(Map::ResponseHeaders, id, "set-cookie");
         self.end(id);
         cookie.map(|cookie| cookie.split(';').next().expect("a pair").to_owned())
     }
 
     /// A new session. Its cookie.
     pub fn begin(&mut self) -> String {
-        self.exchange(browser(None), &HOME).expect("a cookie")
+        self.exchange(browser(None), HOME).expect("a cookie")
+    }
+
+    /// A request whose client gets another cookie.
+    pub fn issue(&mut self, cookie: &str, address: &str) {
+        let issued = self.exchange(browser(Some(&among_others(cookie))), address);
+        assert!(issued.is_some());
     }
 
     /// One more request of a session that stays where it is.
     pub fn resume(&mut self, cookie: &str) {
-        let (id, paused) = self.request(browser(Some(&among_others(cookie))));
-        assert!(!paused);
+        let id = self.request(browser(Some(&among_others(cookie))));
         self.stay(id);
     }
 
     /// The rest of a request of a session that stays where it is.
     pub fn stay(&mut self, id: u32) {
-        assert!(self.request_header(id, "x-mooring-host").is_some(), "it is resumed");
-        self.respond(id, &HOME);
-        assert_eq!(self.response_header(id, "set-cookie"), None, "nothing is due");
+        assert!(self.header(Map::RequestHeaders, id, "x-mooring-host").is_some(), "it is resumed");
+        self.respond(id, HOME);
+        assert_eq!(self.header(Map::ResponseHeaders, id, "set-cookie"), None, "nothing is due");
         self.end(id);
     }
 
+    /// A client returns whose session the store is asked for. The store lacks it, and is given it: the value.
+    pub fn create(&mut self, cookie: &str) -> Vec<u8> {
+        let (id, lookup) = self.wait(cookie);
+        self.answer(&lookup, "404", None, b"");
+        let create = self.sent();
+        self.stay(id);
+        self.answer(&create, "201", Some("\"1\""), b"");
+        create.body
+    }
+
     /// The call to the store that was made.
-    pub fn sent(&self) -> Sent {
+    fn sent(&self) -> Sent {
         let mut sent = std::mem::take(&mut self.plugin.host.state().sent);
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent.remove(0)
@@ -202,24 +226,17 @@ impl Traffic {
 
     /// The store answers.
     pub fn answer(&mut self, call: &Sent, status: &str, etag: Option<&str>, body: &[u8]) {
-        self.plugin.host.enter(call.context);
         let mut lines = vec![line(":status", status)];
         lines.extend(etag.map(|etag| line("etag", etag)));
-        let count = lines.len() as u32;
+        let arguments = [call.id.0, lines.len() as u32, body.len() as u32, 0];
         self.plugin.host.state().call_response = (lines, body.into());
-        self.plugin.call("proxy_on_http_call_response", &[call.context.0, call.id.0, count, body.len() as u32, 0]);
+        self.call("proxy_on_http_call_response", call.context.0, &arguments);
     }
 
-    pub fn request_header(&self, id: u32, name: &str) -> Option<String> {
-        first(&self.plugin.host.state().streams[&ContextId(id)].request_headers, name)
+    /// A header of a request or a response, as it is by now.
+    pub fn header(&self, map: Map, id: u32, name: &str) -> Option<String> {
+        self.plugin.host.enter(ContextId(id));
+        let value = self.plugin.host.header(map, name).expect("a map");
+        value.map(|value| String::from_utf8(value).expect("text"))
     }
-
-    pub fn response_header(&self, id: u32, name: &str) -> Option<String> {
-        first(&self.plugin.host.state().streams[&ContextId(id)].response_headers, name)
-    }
-}
-
-fn first(lines: &[Line], name: &str) -> Option<String> {
-    let (_, value) = lines.iter().find(|(key, _)| key == name.as_bytes())?;
-    Some(String::from_utf8(value.clone()).expect("text"))
 }
