@@ -24,15 +24,22 @@
 //! | session | what a client and the application have in common, from its start to its end; 128 random bits name it |
 //! | pin | the host on which a session is in one cluster |
 //! | host, cluster | Envoy's: an upstream address, and the set of addresses that a route leads to |
+//! | scope | what separates applications that share keys: a token is good in one scope |
+//! | worker | one of Envoy's threads, with a VM and a memory of its own |
+//! | root, stream | the proxy's contexts: one configuration on one worker, and one request with its response |
+//! | exchange | what is known of a request when its response comes |
+//! | basis, outcome | what a request came with, and what became of its session: the two words of the access log |
 //! | token | a session, signed (and encrypted) under a key; what the client holds |
 //! | cookie | how the token travels |
 //! | key | a secret that signs tokens; the keyring's first signs, all verify |
 //! | renewal | a new token for the same session, because time has passed |
 //! | idle timeout, absolute timeout | how long a session lives without requests, and at most |
+//! | bridge | the part of Envoy that turns our header into an override host: the filter `stateful_session`, or the policy `override_host` |
 //! | override host | Envoy's: the host that the load balancer must take if it is healthy |
 //! | failover | what becomes of a session whose host is gone: `sticky`, `temporary`, `none` |
 //! | generation | how often a session's pins have changed: the higher one wins |
 //! | tombstone | what the store keeps of a session that ended |
+//! | record | what the store has of a session: generation and pins |
 //! | lookup, create, move, touch, revoke | what is asked of the store |
 #![warn(unreachable_pub)]
 

@@ -16,13 +16,13 @@ const ANYTHING: &Json = &Json::Bool(true);
 
 /// Collects errors.
 #[derive(Default)]
-pub(super) struct Report {
+pub(super) struct Report<'a> {
     errors: Cell<Vec<ConfigError>>,
     /// What is read describes itself here, instead of being read. `None` in the plugin.
-    description: Option<Description>,
+    description: Option<&'a Description>,
 }
 
-impl Report {
+impl Report<'_> {
     /// Adds an error.
     #[cold]
     #[inline(never)]
@@ -41,14 +41,15 @@ impl Report {
     }
 }
 
-impl Report {
+impl Report<'_> {
     /// What `read` says of the fields that it reads.
     #[cfg(feature = "description")]
     pub(super) fn describe<T>(read: impl FnOnce(&Field<'_>) -> Option<T>) -> Description {
-        let report = Self { description: Some(Description::default()), ..Self::default() };
+        let description = Description::default();
+        let report = Report { description: Some(&description), ..Report::default() };
         // What it makes of nothing does not matter.
         let _ = read(&Field::root(&report, ANYTHING));
-        report.description.unwrap_or_default()
+        description
     }
 
     /// Whether what is read describes itself. Known when the plugin is compiled, which therefore has none of this.
@@ -59,7 +60,7 @@ impl Report {
     /// Takes a note of the field at `path`, if this is about descriptions; whether it is.
     fn note(&self, path: &str, note: impl FnOnce() -> Note) -> bool {
         if self.describes()
-            && let Some(description) = &self.description
+            && let Some(description) = self.description
         {
             description.add(path, note());
         }
@@ -70,13 +71,13 @@ impl Report {
 /// A value and its place in the config.
 #[derive(Clone)]
 pub(super) struct Field<'a> {
-    report: &'a Report,
+    report: &'a Report<'a>,
     path: String,
     json: &'a Json,
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn root(report: &'a Report, json: &'a Json) -> Self {
+    pub(super) fn root(report: &'a Report<'a>, json: &'a Json) -> Self {
         Self { report, path: String::new(), json }
     }
 
@@ -230,7 +231,7 @@ fn shown(name: &str) -> String {
 
 /// An object and its place in the config.
 pub(super) struct Object<'a> {
-    report: &'a Report,
+    report: &'a Report<'a>,
     path: String,
     members: &'a [(String, Json)],
 }
@@ -241,7 +242,7 @@ impl<'a> Object<'a> {
     }
 
     /// Where errors of this object go.
-    pub(super) fn report(&self) -> &'a Report {
+    pub(super) fn report(&self) -> &'a Report<'a> {
         self.report
     }
 

@@ -102,7 +102,7 @@ closed_set! {
 /// How many hosts of sessions are told apart, in the life of a configuration. Those met later are counted as one.
 const MAX_HOSTS: usize = 256;
 
-/// A host that sessions are pinned to, by the order in which hosts were met. [`MAX_HOSTS`] stands for all that were met later.
+/// A host that sessions are pinned to, by the order in which hosts were met. The 257th stands for all that were met later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostSlot(usize);
 

@@ -1,6 +1,6 @@
 //! The proxy, as a trait: every call answers with a value for every status, and bytes stay bytes.
 //!
-//! [`super::proxy`] is the one implementation that talks to a proxy-wasm host.
+//! `shell::proxy` is the one implementation that talks to a proxy-wasm host.
 
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
