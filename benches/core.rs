@@ -18,7 +18,7 @@ use mooring::shell::contexts::Contexts;
 use mooring::store::cache::{Cache, Entry, Record};
 use mooring::store::protocol::StoreKey;
 use mooring::store::value;
-use mooring_test_kit::fake::{FakeHost, Line};
+use mooring_test_kit::fake::{FakeProxy, Line};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ fn config(criterion: &mut Criterion) {
 /// A request of a session that stays where it is, and its response. The fake proxy's own part is in it.
 fn request(criterion: &mut Criterion) {
     const ROOT: ContextId = ContextId(1);
-    let host = FakeHost::default();
+    let host = FakeProxy::default();
     host.state().now = NOW;
     host.state().configuration = CONFIG.into();
     let mut contexts = Contexts::new(host.clone());

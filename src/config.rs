@@ -21,7 +21,7 @@ pub use header_name::HeaderName;
 pub use store::{AccessToken, CreateWhen, Endpoint, OnError, OnMissing, Protocol, StoreConfig, WriteMode};
 
 use crate::credential::keyring::{Keyring, MAX_SCOPE};
-use crate::session::Timeouts;
+use crate::session::{MAX_LIFETIME, Timeouts};
 use crate::text::json::Json;
 use crate::text::words::closed_set;
 use reader::{Field, Object, Report};
@@ -129,8 +129,6 @@ pub struct AppHeader {
 const MEMBERS: [&str; 10] =
     ["keys", "scope", "cookie", "session", "upstream", "store", "cache", "app", "access_log", "debug_header"];
 
-const MAX_TIMEOUT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-
 impl Config {
     /// Reads and validates a configuration.
     ///
@@ -208,7 +206,7 @@ fn read_scope<'a>(field: &Field<'a>) -> Option<&'a str> {
 fn read_session(config: &Object<'_>) -> Option<Timeouts> {
     let session = config.section("session", &["absolute_timeout", "idle_timeout", "clock_skew"])?;
     let timeout = |name, default: Duration| {
-        let read = session.read(name, default, |field| field.seconds(Duration::ZERO, MAX_TIMEOUT))?;
+        let read = session.read(name, default, |field| field.seconds(Duration::ZERO, MAX_LIFETIME))?;
         Some(Some(in_seconds(read)).filter(|seconds| *seconds > 0))
     };
     let absolute = timeout("absolute_timeout", Duration::from_secs(8 * 60 * 60));

@@ -189,7 +189,7 @@ mod tests {
 
     /// Against a plain list, the one that goes first at its front.
     #[test]
-    fn it_does_what_a_list_would() {
+    fn the_table_does_what_a_list_would() {
         for capacity in [1, 2, 3, 10, 16, 17] {
             let mut recent = Lru::new(capacity);
             let mut list: Vec<(u32, u32)> = Vec::new();

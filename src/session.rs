@@ -9,6 +9,7 @@ use crate::lru::RandomKey;
 use crate::session::pin::Pins;
 use crate::text::base64;
 use std::fmt;
+use std::time::Duration;
 
 /// 128 random bits that name a session. Not authentication: whoever has it has only the affinity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +73,9 @@ impl Session {
     }
 }
 
+/// For how long browsers keep a cookie at most: 400 days (RFC 6265bis, section 5.5).
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 /// When sessions end, in seconds. `None` turns a timeout off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -128,12 +132,12 @@ impl Timeouts {
     }
 
     /// For how many seconds from `now` a browser should keep the cookie of `session`; at least 1.
-    /// With both timeouts off, browsers' own limit of 400 days (RFC 6265bis, section 5.5).
+    /// With both timeouts off, 400 days: browsers keep none for longer.
     pub fn max_age(&self, session: &Session, now: UnixTime) -> u64 {
-        const LONGEST: u64 = 400 * 24 * 60 * 60;
-        let remaining = self.end(session).map_or(LONGEST, |end| end.seconds_since(now));
-        let idle = self.idle.map_or(LONGEST, u64::from);
-        remaining.min(idle).clamp(1, LONGEST)
+        let longest = MAX_LIFETIME.as_secs();
+        let remaining = self.end(session).map_or(longest, |end| end.seconds_since(now));
+        let idle = self.idle.map_or(longest, u64::from);
+        remaining.min(idle).clamp(1, longest)
     }
 }
 

@@ -23,11 +23,11 @@ use mooring::ids::{CallId, StreamId};
 use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
 use mooring::shell::contexts::{Action, Contexts};
-use mooring::shell::host::{Map, Side};
+use mooring::shell::proxy::{HeaderMap, Side};
 use mooring::store::protocol::StoreKey;
 use mooring::store::protocol::model::Model;
 use mooring::store::value;
-use mooring_test_kit::fake::{Call, FakeHost, Line};
+use mooring_test_kit::fake::{Call, FakeProxy, Line};
 use options::{COOKIE, SCOPES};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,8 +170,8 @@ struct Settled {
 }
 
 struct Run {
-    host: FakeHost,
-    contexts: Contexts<FakeHost>,
+    host: FakeProxy,
+    contexts: Contexts<FakeProxy>,
     roots: Vec<Root>,
     streams: Vec<Stream>,
     calls: Vec<Pending>,
@@ -197,7 +197,7 @@ fn line(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Line {
 
 impl Run {
     fn new() -> Self {
-        let host = FakeHost::default();
+        let host = FakeProxy::default();
         host.state().now = START;
         host.state().monotonic = START_MONOTONIC;
         Self {
@@ -517,7 +517,7 @@ impl Run {
     }
 
     fn trailers(&mut self, input: &mut Input<'_>) {
-        let map = [Map::RequestTrailers, Map::ResponseTrailers][input.choice(2)];
+        let map = [HeaderMap::RequestTrailers, HeaderMap::ResponseTrailers][input.choice(2)];
         let Some(at) = self.some_stream(input, |stream| stream.stage != Stage::Done) else { return };
         let id = self.streams[at].id;
         let names =
@@ -527,7 +527,7 @@ impl Run {
             let mut state = self.host.state();
             let stream = state.streams.entry(id.into()).or_default();
             match map {
-                Map::RequestTrailers => stream.request_trailers = lines,
+                HeaderMap::RequestTrailers => stream.request_trailers = lines,
                 _ => stream.response_trailers = lines,
             }
         }

@@ -7,19 +7,19 @@
 
 use crate::ids::ContextId;
 use crate::ids::{CallId, StreamId};
+use crate::shell::abi::WasmProxy;
 use crate::shell::contexts::{Action, Contexts};
-use crate::shell::host::Map;
-use crate::shell::proxy::Proxy;
+use crate::shell::proxy::HeaderMap;
 use std::cell::RefCell;
 
 thread_local! {
     /// The contexts of this VM, which has one thread. Each root and stream keeps its own state.
-    static CONTEXTS: RefCell<Contexts<Proxy>> = const { RefCell::new(Contexts::new(Proxy)) };
+    static CONTEXTS: RefCell<Contexts<WasmProxy>> = const { RefCell::new(Contexts::new(WasmProxy)) };
 }
 
 /// Runs `job` on the contexts. Returns `otherwise` if they are in use: if the proxy called back while it is being called. It does so for
 /// memory alone, which needs no context.
-fn with<T>(otherwise: T, job: impl FnOnce(&mut Contexts<Proxy>) -> T) -> T {
+fn with<T>(otherwise: T, job: impl FnOnce(&mut Contexts<WasmProxy>) -> T) -> T {
     let done = CONTEXTS.try_with(|contexts| contexts.try_borrow_mut().ok().map(|mut contexts| job(&mut contexts)));
     done.ok().flatten().unwrap_or(otherwise)
 }
@@ -41,7 +41,7 @@ extern "C" fn _initialize() {
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_abi_version_0_2_1() {}
 
-/// Memory for what the proxy returns; `shell::proxy` takes it over. Null where there is none.
+/// Memory for what the proxy returns; `shell::abi` takes it over. Null where there is none.
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     let mut memory: Vec<u8> = Vec::new();
@@ -82,7 +82,7 @@ extern "C" fn proxy_on_request_headers(context: u32, _lines: usize, _end_of_stre
 
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_on_request_trailers(context: u32, _lines: usize) -> Action {
-    with((), |contexts| contexts.on_trailers(StreamId(context), Map::RequestTrailers));
+    with((), |contexts| contexts.on_trailers(StreamId(context), HeaderMap::RequestTrailers));
     Action::Continue
 }
 
@@ -93,7 +93,7 @@ extern "C" fn proxy_on_response_headers(context: u32, _lines: usize, _end_of_str
 
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_on_response_trailers(context: u32, _lines: usize) -> Action {
-    with((), |contexts| contexts.on_trailers(StreamId(context), Map::ResponseTrailers));
+    with((), |contexts| contexts.on_trailers(StreamId(context), HeaderMap::ResponseTrailers));
     Action::Continue
 }
 

@@ -1,338 +1,122 @@
-//! The calls of the proxy-wasm ABI 0.2.1, made directly: a status is a plain number, bytes stay bytes, and every answer has a value
-//! (docs/decisions/0006-the-abi-is-called-without-the-sdk.md).
-#![allow(unsafe_code)]
+//! The proxy, as a trait: every call answers with a value for every status, and bytes stay bytes.
+//!
+//! `shell::abi` is the one implementation that talks to a proxy-wasm host.
 
-use super::host::{Host, Map, MetricId, MetricKind, Side, Status};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
-use crate::ids::CallId;
-use crate::ids::ContextId;
-use crate::text;
+use crate::ids::{CallId, ContextId};
+use std::fmt;
 use std::time::Duration;
 
-/// The proxy that this module runs in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Proxy;
+/// A status other than OK, as the proxy gave it (proxy-wasm ABI 0.2.1, `proxy_status_t`), or 10 where it broke the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status(pub u32);
 
-const OK: u32 = 0;
-const PLUGIN_CONFIGURATION: u32 = 7;
-const CALL_RESPONSE_BODY: u32 = 4;
-const NO_GRPC_STATUS: i32 = -1;
-const LEVEL_ERROR: u32 = 4;
-
-/// Where the proxy puts what it returns: memory that it got from `proxy_on_memory_allocate`, and its size.
-#[repr(C)]
-struct Returned {
-    data: *mut u8,
-    size: usize,
+impl Status {
+    /// Not there.
+    pub const NOT_FOUND: Self = Self(1);
+    /// Broken on the proxy's side.
+    pub const INTERNAL_FAILURE: Self = Self(10);
 }
 
-#[link(wasm_import_module = "env")]
-unsafe extern "C" {
-    fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
-    fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -> u32;
-    fn proxy_set_tick_period_milliseconds(milliseconds: u32) -> u32;
-    fn proxy_get_buffer_bytes(buffer: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_get_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_replace_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_add_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_size: usize,
-        arguments: *const u8,
-        arguments_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_effective_context(context: u32) -> u32;
-    fn proxy_http_call(
-        cluster: *const u8,
-        cluster_size: usize,
-        headers: *const u8,
-        headers_size: usize,
-        body: *const u8,
-        body_size: usize,
-        trailers: *const u8,
-        trailers_size: usize,
-        timeout_milliseconds: u32,
-        call: *mut u32,
-    ) -> u32;
-    fn proxy_continue_stream(side: u32) -> u32;
-    fn proxy_send_local_response(
-        status: u32,
-        details: *const u8,
-        details_size: usize,
-        body: *const u8,
-        body_size: usize,
-        headers: *const u8,
-        headers_size: usize,
-        grpc_status: i32,
-    ) -> u32;
-    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, metric: *mut u32) -> u32;
-    fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
-    fn proxy_record_metric(metric: u32, value: u64) -> u32;
-}
-
-#[cfg(target_os = "wasi")]
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-unsafe extern "C" {
-    fn clock_time_get(clock: u32, precision: u64, nanoseconds: *mut u64) -> u16;
-}
-
-fn check(status: u32) -> Result<(), Status> {
-    if status == OK { Ok(()) } else { Err(Status(status)) }
-}
-
-impl Returned {
-    const NOTHING: Self = Self { data: std::ptr::null_mut(), size: 0 };
-
-    /// Takes over what the proxy wrote, if the call succeeded.
-    fn take(self, status: u32) -> Result<Vec<u8>, Status> {
-        check(status)?;
-        if self.data.is_null() {
-            return Ok(Vec::new());
-        }
-        // SAFETY: a pointer that the proxy returns with OK comes from `proxy_on_memory_allocate(size)`, which leaks a vector of
-        // exactly `size` bytes from this allocator; the proxy has filled them and forgets them.
-        Ok(unsafe { Vec::from_raw_parts(self.data, self.size, self.size) })
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}", self.0)
     }
 }
 
-/// Absence is an ordinary answer.
-fn optional(returned: Result<Vec<u8>, Status>) -> Result<Option<Vec<u8>>, Status> {
-    match returned {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(Status::NOT_FOUND) => Ok(None),
-        Err(status) => Err(status),
-    }
+/// Header maps of a stream (`proxy_header_map_type_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum HeaderMap {
+    /// What the client sent; out of reach once the response has begun.
+    RequestHeaders = 0,
+    /// What the client sent at the end.
+    RequestTrailers = 1,
+    /// What the client gets.
+    ResponseHeaders = 2,
+    /// What the client gets at the end.
+    ResponseTrailers = 3,
+    /// What a call came back with; within its callback alone.
+    CallResponseHeaders = 6,
 }
 
-/// The first bytes of a buffer, at most so many.
-fn buffer(kind: u32, most: usize) -> Result<Vec<u8>, Status> {
-    let mut out = Returned::NOTHING;
-    // SAFETY: both pointers are to fields of a local that outlives the call.
-    let status = unsafe { proxy_get_buffer_bytes(kind, 0, most, &raw mut out.data, &raw mut out.size) };
-    Ok(optional(out.take(status))?.unwrap_or_default())
+/// What a paused stream goes on with (`proxy_stream_type_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Side {
+    /// Its request.
+    Request = 0,
+    /// Its response. Only when its headers have come: anything else takes Envoy down.
+    Response = 1,
 }
 
-impl Host for Proxy {
-    fn headers(&self, map: Map) -> Result<Headers, Status> {
-        let mut out = Returned::NOTHING;
-        // SAFETY: both pointers are to fields of a local that outlives the call.
-        let status = unsafe { proxy_get_header_map_pairs(map as u32, &raw mut out.data, &raw mut out.size) };
-        Headers::new(out.take(status)?).ok_or(Status::INTERNAL_FAILURE)
-    }
-
-    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, Status> {
-        let mut out = Returned::NOTHING;
-        // SAFETY: the name is borrowed for the call, and both pointers are to fields of a local that outlives it.
-        let status = unsafe {
-            proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), &raw mut out.data, &raw mut out.size)
-        };
-        optional(out.take(status))
-    }
-
-    fn set_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
-        // SAFETY: name and value are borrowed for the call, which copies them.
-        check(unsafe {
-            proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
-        })
-    }
-
-    fn add_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
-        // SAFETY: name and value are borrowed for the call, which copies them.
-        check(unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
-    }
-
-    fn remove_header(&self, map: Map, name: &str) -> Result<(), Status> {
-        // SAFETY: the name is borrowed for the call.
-        check(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
-    }
-
-    fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, Status> {
-        let path = text::joined(path, "\0");
-        let mut out = Returned::NOTHING;
-        // SAFETY: the path is borrowed for the call, and both pointers are to fields of a local that outlives it.
-        let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut out.data, &raw mut out.size) };
-        optional(out.take(status))
-    }
-
-    fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status> {
-        let path = text::joined(path, "\0");
-        // SAFETY: path and value are borrowed for the call, which copies them.
-        check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
-    }
-
-    fn declare_request_property(&self, name: &str) -> Result<(), Status> {
-        const FUNCTION: &str = "declare_property";
-        let arguments = declare_property_arguments(name).ok_or(Status::INTERNAL_FAILURE)?;
-        let mut out = Returned::NOTHING;
-        // SAFETY: name and arguments are borrowed for the call, and both pointers are to fields of a local that outlives it.
-        let status = unsafe {
-            proxy_call_foreign_function(
-                FUNCTION.as_ptr(),
-                FUNCTION.len(),
-                arguments.as_ptr(),
-                arguments.len(),
-                &raw mut out.data,
-                &raw mut out.size,
-            )
-        };
-        out.take(status).map(drop)
-    }
-
-    fn plugin_configuration(&self) -> Result<Vec<u8>, Status> {
-        buffer(PLUGIN_CONFIGURATION, usize::MAX)
-    }
-
-    #[allow(clippy::disallowed_methods)]
-    fn environment_variable(&self, name: &str) -> Option<Vec<u8>> {
-        std::env::var(name).ok().map(String::into_bytes)
-    }
-
-    fn now(&self) -> Result<UnixTime, Status> {
-        let mut nanoseconds = 0;
-        // SAFETY: the pointer is to a local that outlives the call.
-        check(unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) })?;
-        Ok(UnixTime(Duration::from_nanos(nanoseconds).as_secs()))
-    }
-
-    #[cfg(target_os = "wasi")]
-    fn monotonic(&self) -> Result<Monotonic, Status> {
-        const CLOCK_MONOTONIC: u32 = 1;
-        let mut nanoseconds = 0;
-        // SAFETY: the pointer is to a local that outlives the call.
-        check(unsafe { clock_time_get(CLOCK_MONOTONIC, 0, &raw mut nanoseconds) }.into())?;
-        Ok(Monotonic(Duration::from_nanos(nanoseconds)))
-    }
-
-    /// Outside the VM there is no proxy and no clock of its.
-    #[cfg(not(target_os = "wasi"))]
-    fn monotonic(&self) -> Result<Monotonic, Status> {
-        Err(Status::INTERNAL_FAILURE)
-    }
-
-    fn random(&self, buffer: &mut [u8]) -> Result<(), Status> {
-        getrandom::fill(buffer).map_err(|_| Status::INTERNAL_FAILURE)
-    }
-
-    fn set_tick_period(&self, milliseconds: u32) -> Result<(), Status> {
-        // SAFETY: no pointer is passed.
-        check(unsafe { proxy_set_tick_period_milliseconds(milliseconds) })
-    }
-
-    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, Status> {
-        let mut metric = 0;
-        // SAFETY: the name is borrowed for the call, and the pointer is to a local that outlives it.
-        check(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut metric) })?;
-        Ok(MetricId(metric))
-    }
-
-    fn add_to_metric(&self, metric: MetricId, difference: i64) -> Result<(), Status> {
-        // SAFETY: no pointer is passed.
-        check(unsafe { proxy_increment_metric(metric.0, difference) })
-    }
-
-    fn record_metric(&self, metric: MetricId, value: u64) -> Result<(), Status> {
-        // SAFETY: no pointer is passed.
-        check(unsafe { proxy_record_metric(metric.0, value) })
-    }
-
-    fn act_as(&self, context: ContextId) -> Result<(), Status> {
-        // SAFETY: no pointer is passed.
-        check(unsafe { proxy_set_effective_context(context.0) })
-    }
-
-    fn call(&self, cluster: &str, headers: &Headers, body: &[u8], timeout: Duration) -> Result<CallId, Status> {
-        let headers = headers.as_bytes();
-        let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        let mut call = 0;
-        // SAFETY: cluster, headers and body are borrowed for the call, which copies them; there are no trailers; the last pointer
-        // is to a local that outlives the call.
-        check(unsafe {
-            proxy_http_call(
-                cluster.as_ptr(),
-                cluster.len(),
-                headers.as_ptr(),
-                headers.len(),
-                body.as_ptr(),
-                body.len(),
-                std::ptr::null(),
-                0,
-                timeout,
-                &raw mut call,
-            )
-        })?;
-        Ok(CallId(call))
-    }
-
-    fn call_response_body(&self, most: usize) -> Result<Vec<u8>, Status> {
-        buffer(CALL_RESPONSE_BODY, most)
-    }
-
-    fn resume(&self, side: Side) -> Result<(), Status> {
-        // SAFETY: no pointer is passed.
-        check(unsafe { proxy_continue_stream(side as u32) })
-    }
-
-    fn respond(&self, status: u32, details: &str, headers: &Headers, body: &str) -> Result<(), Status> {
-        let headers = headers.as_bytes();
-        // SAFETY: details, body and headers are borrowed for the call, which copies them.
-        check(unsafe {
-            proxy_send_local_response(
-                status,
-                details.as_ptr(),
-                details.len(),
-                body.as_ptr(),
-                body.len(),
-                headers.as_ptr(),
-                headers.len(),
-                NO_GRPC_STATUS,
-            )
-        })
-    }
-
-    fn log_error(&self, message: &str) {
-        // SAFETY: the message is borrowed for the call. A log that cannot be written cannot be reported either.
-        let _ = unsafe { proxy_log(LEVEL_ERROR, message.as_ptr(), message.len()) };
-    }
+/// Kinds of metrics (`proxy_metric_type_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MetricKind {
+    /// Only goes up.
+    Counter = 0,
+    /// Goes up and down. All workers share it: what is written is a difference.
+    Gauge = 1,
+    /// A distribution.
+    Histogram = 2,
 }
 
-/// Envoy's `envoy.source.extensions.common.wasm.DeclarePropertyArguments` (declare_property.proto), encoded by hand:
-/// field 1, `name`; field 5, `span` = 1, `DownstreamRequest`. What is left out is a writable property of bytes.
-fn declare_property_arguments(name: &str) -> Option<Vec<u8>> {
-    const NAME: u8 = 1 << 3 | 2;
-    const SPAN: u8 = 5 << 3;
-    let length = u8::try_from(name.len()).ok()?;
-    let mut arguments = vec![NAME];
-    if length > 0x7f {
-        arguments.extend([length, 1]);
-    } else {
-        arguments.push(length);
-    }
-    arguments.extend_from_slice(name.as_bytes());
-    arguments.extend([SPAN, 1]);
-    Some(arguments)
+/// A metric of the proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricId(pub u32);
+
+/// What the filter asks of the proxy. Implementations hold no borrow while they call, and never panic.
+///
+/// # Errors
+/// Any status other than OK. Where absence is an ordinary answer, it is `Ok(None)`.
+pub trait Proxy {
+    /// Every line of a map.
+    fn headers(&self, map: HeaderMap) -> Result<Headers, Status>;
+    /// The first line called `name`.
+    fn header(&self, map: HeaderMap, name: &str) -> Result<Option<Vec<u8>>, Status>;
+    /// Puts one line in place of every line called `name`.
+    fn set_header(&self, map: HeaderMap, name: &str, value: &[u8]) -> Result<(), Status>;
+    /// Adds a line.
+    fn add_header(&self, map: HeaderMap, name: &str, value: &[u8]) -> Result<(), Status>;
+    /// Removes every line called `name`.
+    fn remove_header(&self, map: HeaderMap, name: &str) -> Result<(), Status>;
+    /// An attribute of the stream (Envoy's "Attributes"), or filter state that a filter set.
+    fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, Status>;
+    /// Sets filter state of the stream.
+    fn set_property(&self, path: &[&str], value: &[u8]) -> Result<(), Status>;
+    /// From now on, filter state of this name lives as long as the client's request, over internal redirects.
+    fn declare_request_property(&self, name: &str) -> Result<(), Status>;
+    /// The plugin's configuration.
+    fn plugin_configuration(&self) -> Result<Vec<u8>, Status>;
+    /// An environment variable of the VM.
+    fn environment_variable(&self, name: &str) -> Option<Vec<u8>>;
+    /// Wall-clock time.
+    fn now(&self) -> Result<UnixTime, Status>;
+    /// Monotonic time.
+    fn monotonic(&self) -> Result<Monotonic, Status>;
+    /// Fills `buffer` with random bytes fit for keys.
+    fn random(&self, buffer: &mut [u8]) -> Result<(), Status>;
+    /// Asks for the root context's `on_tick`, every `milliseconds`.
+    fn set_tick_period(&self, milliseconds: u32) -> Result<(), Status>;
+    /// The metric of this name, made where there is none.
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<MetricId, Status>;
+    /// Adds to a counter, or to a gauge; from a gauge it may take as well.
+    fn add_to_metric(&self, metric: MetricId, difference: i64) -> Result<(), Status>;
+    /// Adds a value to a histogram.
+    fn record_metric(&self, metric: MetricId, value: u64) -> Result<(), Status>;
+    /// From now on, and until this callback ends, calls are made for another context.
+    fn act_as(&self, context: ContextId) -> Result<(), Status>;
+    /// Sends an HTTP request to a cluster. Where this succeeds, the root context that it was made for gets an answer. A call made
+    /// for a stream would die with the stream.
+    fn call(&self, cluster: &str, headers: &Headers, body: &[u8], timeout: Duration) -> Result<CallId, Status>;
+    /// The first bytes of the body that a call came back with.
+    fn call_response_body(&self, most: usize) -> Result<Vec<u8>, Status>;
+    /// Lets a paused stream go on.
+    fn resume(&self, side: Side) -> Result<(), Status>;
+    /// Answers the request in the upstream's place. `details` become `response.code_details`.
+    fn respond(&self, status: u32, details: &str, headers: &Headers, body: &str) -> Result<(), Status>;
+    /// Writes an error to the proxy's log. Never a secret, a session id or a host.
+    fn log_error(&self, message: &str);
 }

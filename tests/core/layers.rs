@@ -74,7 +74,7 @@ fn files_with(word: &str) -> Vec<String> {
 
 #[test]
 fn the_proxy_calls_and_is_called_in_two_files() {
-    assert_eq!(files_with("extern \"C\""), ["shell/exports.rs", "shell/proxy.rs"]);
+    assert_eq!(files_with("extern \"C\""), ["shell/abi.rs", "shell/exports.rs"]);
 }
 
 /// What stands in the proxy's shared data is there for every plugin with the same `vm_id`, and stays when a VM crashes.
@@ -86,6 +86,6 @@ fn the_plugin_leaves_nothing_in_data_that_plugins_share() {
 
 #[test]
 fn unsafe_stands_only_where_the_proxy_calls_and_is_called() {
-    assert_eq!(files_with("unsafe"), ["shell/exports.rs", "shell/proxy.rs"]);
+    assert_eq!(files_with("unsafe"), ["shell/abi.rs", "shell/exports.rs"]);
     // That each block has its reason, clippy checks (`undocumented_unsafe_blocks`).
 }

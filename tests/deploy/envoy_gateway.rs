@@ -228,12 +228,12 @@ fn patch(policy: &Value, listener: &mut Value, clusters: &mut Vec<Value>) {
 }
 
 #[test]
-fn a_gateway_keeps_sessions() {
+fn envoy_gateway_keeps_sessions() {
     Stage::start(&rendered()).keeps_its_promises();
 }
 
 #[test]
-fn without_the_plugin_no_client_chooses_a_host() {
+fn without_the_plugin_no_client_of_envoy_gateway_chooses_a_host() {
     let mut rendered = rendered();
     rendered.filters().retain(|filter| filter["typed_config"]["config"]["vm_config"].is_null());
     Stage::start(&rendered).lets_no_client_choose();

@@ -348,7 +348,7 @@ fn access_log(objects: &Objects) -> Value {
 }
 
 #[test]
-fn a_gateway_keeps_sessions() {
+fn istio_s_gateway_keeps_sessions() {
     Stage::start(&GATEWAY.rendered()).keeps_its_promises();
 }
 
@@ -358,7 +358,7 @@ fn a_sidecar_keeps_sessions_on_the_way_out() {
 }
 
 #[test]
-fn without_the_plugin_no_client_chooses_a_host() {
+fn without_the_plugin_no_client_of_istio_chooses_a_host() {
     for place in [GATEWAY, SIDECAR] {
         let mut rendered = place.rendered();
         rendered.filters().retain(|filter| filter["config_discovery"].is_null());

@@ -98,7 +98,7 @@ impl Faults {
 
 #[test]
 #[ignore = "an hour: make soak"]
-fn soak() {
+fn what_a_long_run_shows_stays_within_its_bounds() {
     let seconds = number("MOORING_SOAK_SECONDS", 3600);
     let births = number("MOORING_SOAK_BIRTHS", 1200);
     let redis = Redis::start();

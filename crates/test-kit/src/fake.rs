@@ -5,7 +5,7 @@ use mooring::clock::{Monotonic, UnixTime};
 use mooring::headers::Headers;
 use mooring::ids::CallId;
 use mooring::ids::ContextId;
-use mooring::shell::host::{Host, Map, MetricId, MetricKind, Side, Status};
+use mooring::shell::proxy::{HeaderMap, MetricId, MetricKind, Proxy, Side, Status};
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -132,9 +132,9 @@ pub struct State {
 
 /// A proxy for tests. Clones share their state.
 #[derive(Clone, Debug, Default)]
-pub struct FakeHost(Rc<RefCell<State>>);
+pub struct FakeProxy(Rc<RefCell<State>>);
 
-impl FakeHost {
+impl FakeProxy {
     /// Its state, to look at or to change. Must not be held over a call of the filter.
     pub fn state(&self) -> RefMut<'_, State> {
         self.0.borrow_mut()
@@ -172,41 +172,41 @@ impl State {
         self.metrics.get(at).cloned().ok_or(Status(2))
     }
 
-    fn map(&mut self, map: Map) -> &mut Vec<Line> {
+    fn map(&mut self, map: HeaderMap) -> &mut Vec<Line> {
         match map {
-            Map::RequestHeaders => &mut self.stream().request_headers,
-            Map::RequestTrailers => &mut self.stream().request_trailers,
-            Map::ResponseHeaders => &mut self.stream().response_headers,
-            Map::ResponseTrailers => &mut self.stream().response_trailers,
-            Map::CallResponseHeaders => &mut self.call_response.0,
+            HeaderMap::RequestHeaders => &mut self.stream().request_headers,
+            HeaderMap::RequestTrailers => &mut self.stream().request_trailers,
+            HeaderMap::ResponseHeaders => &mut self.stream().response_headers,
+            HeaderMap::ResponseTrailers => &mut self.stream().response_trailers,
+            HeaderMap::CallResponseHeaders => &mut self.call_response.0,
         }
     }
 }
 
-impl Host for FakeHost {
-    fn headers(&self, map: Map) -> Result<Headers, Status> {
+impl Proxy for FakeProxy {
+    fn headers(&self, map: HeaderMap) -> Result<Headers, Status> {
         let mut state = self.host_call(Call::Headers)?;
         Ok(Headers::from_pairs(state.map(map).iter().map(|(name, value)| (name.as_slice(), value.as_slice()))))
     }
 
-    fn header(&self, map: Map, name: &str) -> Result<Option<Vec<u8>>, Status> {
+    fn header(&self, map: HeaderMap, name: &str) -> Result<Option<Vec<u8>>, Status> {
         let mut state = self.host_call(Call::Header)?;
         Ok(state.map(map).iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.clone()))
     }
 
-    fn set_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
+    fn set_header(&self, map: HeaderMap, name: &str, value: &[u8]) -> Result<(), Status> {
         let mut state = self.host_call(Call::EditHeader)?;
         state.map(map).retain(|(key, _)| key != name.as_bytes());
         state.map(map).push((name.into(), value.into()));
         Ok(())
     }
 
-    fn add_header(&self, map: Map, name: &str, value: &[u8]) -> Result<(), Status> {
+    fn add_header(&self, map: HeaderMap, name: &str, value: &[u8]) -> Result<(), Status> {
         self.host_call(Call::EditHeader)?.map(map).push((name.into(), value.into()));
         Ok(())
     }
 
-    fn remove_header(&self, map: Map, name: &str) -> Result<(), Status> {
+    fn remove_header(&self, map: HeaderMap, name: &str) -> Result<(), Status> {
         self.host_call(Call::EditHeader)?.map(map).retain(|(key, _)| key != name.as_bytes());
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A proxy with the filter, driven callback by callback.
 
-use crate::fake::{FakeHost, Line, Sent};
+use crate::fake::{FakeProxy, Line, Sent};
 use crate::tokens::{self, keyring, sign, timed};
 use crate::world::plugin;
 use mooring::clock::UnixTime;
@@ -16,9 +16,9 @@ pub const ROOT: ContextId = ContextId(1);
 /// A fake proxy with the filter in it.
 pub struct Proxy {
     /// What the filter calls.
-    pub host: FakeHost,
+    pub host: FakeProxy,
     /// The filter.
-    pub contexts: Contexts<FakeHost>,
+    pub contexts: Contexts<FakeProxy>,
     /// The last stream's number.
     pub streams: u32,
 }
@@ -31,7 +31,7 @@ pub fn line(name: &str, value: impl AsRef<[u8]>) -> Line {
 impl Proxy {
     /// A proxy whose first root has this configuration.
     pub fn with(plugin: &Value) -> Self {
-        let host = FakeHost::default();
+        let host = FakeProxy::default();
         host.state().now = UnixTime(tokens::now());
         let mut proxy = Self { contexts: Contexts::new(host.clone()), host, streams: 100 };
         assert!(proxy.set_up(ROOT, plugin), "{:?}", proxy.host.state().log);

@@ -11,7 +11,7 @@ use mooring::config::{Config, Via};
 use mooring::credential::keyring::KeyPosition;
 use mooring::credential::token;
 use mooring::session::SessionId;
-use mooring::shell::host::Map;
+use mooring::shell::proxy::HeaderMap;
 use mooring_test_kit::fake::{Call, Line};
 
 /// Tokens know no later time. (The year is 36812.)
@@ -149,18 +149,18 @@ impl Run {
     }
 
     /// Trailers leave the filter.
-    pub(super) fn check_trailers(&mut self, at: usize, map: Map, names: &[&str]) {
+    pub(super) fn check_trailers(&mut self, at: usize, map: HeaderMap, names: &[&str]) {
         let stream = &self.streams[at];
         let deleted = self.is_deleted(stream.root);
         let state = self.host.state();
         let lines = &state.streams[&stream.id.into()];
-        let lines = if map == Map::RequestTrailers { &lines.request_trailers } else { &lines.response_trailers };
+        let lines = if map == HeaderMap::RequestTrailers { &lines.request_trailers } else { &lines.response_trailers };
         let Some(config) = self.roots[stream.root].config.as_ref().filter(|_| !deleted) else {
             assert_eq!(lines.len(), names.len());
             return;
         };
         if !state.broken.contains_key(&Call::EditHeader) {
-            let sent_on = map == Map::ResponseTrailers;
+            let sent_on = map == HeaderMap::ResponseTrailers;
             let [host_header, action_header, session_header] = internal(config);
             let mut taken = vec![host_header];
             taken.extend(Some(action_header).filter(|_| !sent_on || config.app.action_header.enabled));

@@ -9,10 +9,10 @@ use mooring::ids::ContextId;
 use mooring::ids::StreamId;
 use mooring::session::SessionId;
 use mooring::shell::contexts::{Action, Contexts};
-use mooring::shell::host::Side;
+use mooring::shell::proxy::Side;
 use mooring::store::protocol::StoreKey;
 use mooring::store::value::{self, Stored};
-use mooring_test_kit::fake::{Call, FakeHost, Sent};
+use mooring_test_kit::fake::{Call, FakeProxy, Sent};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Pending {
 
 impl Run {
     /// A callback of the proxy's.
-    pub(super) fn callback<T>(&mut self, context: ContextId, call: impl FnOnce(&mut Contexts<FakeHost>) -> T) -> T {
+    pub(super) fn callback<T>(&mut self, context: ContextId, call: impl FnOnce(&mut Contexts<FakeProxy>) -> T) -> T {
         let broken: BTreeSet<Call> = self.host.state().broken.keys().copied().collect();
         for stream in &mut self.streams {
             if stream.paused.is_some() || ContextId::from(stream.id) == context {

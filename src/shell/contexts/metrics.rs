@@ -4,14 +4,14 @@ use crate::affinity::worker::Worker;
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::observe::metrics::{ConfigVersion, Counter, Counts, Gauge, Histogram, Names};
-use crate::shell::host::{Host, MetricId, MetricKind, Status};
+use crate::shell::proxy::{MetricId, MetricKind, Proxy, Status};
 use std::rc::Rc;
 
 /// The metrics of one configuration on one worker.
 pub(super) struct ProxyMetrics {
     config: Rc<Config>,
     version: String,
-    /// By their places. `None`: a host that no session was pinned to yet, or a key that is not configured.
+    /// By their places. `None`: a proxy that no session was pinned to yet, or a key that is not configured.
     counters: Vec<Option<MetricId>>,
     histograms: Vec<MetricId>,
     gauges: Vec<SharedGauge>,
@@ -25,9 +25,9 @@ struct SharedGauge {
 
 impl SharedGauge {
     /// Lost where the proxy refuses, until the next time.
-    fn tell<H: Host>(&mut self, host: &H, value: i64) {
+    fn tell<P: Proxy>(&mut self, proxy: &P, value: i64) {
         let difference = value.saturating_sub(self.told);
-        if difference != 0 && host.add_to_metric(self.id, difference).is_ok() {
+        if difference != 0 && proxy.add_to_metric(self.id, difference).is_ok() {
             self.told = value;
         }
     }
@@ -38,9 +38,9 @@ impl ProxyMetrics {
     ///
     /// # Errors
     /// What the proxy says when it refuses one.
-    pub(super) fn define<H: Host>(host: &H, config: &Rc<Config>, version: String) -> Result<Self, Status> {
+    pub(super) fn define<P: Proxy>(proxy: &P, config: &Rc<Config>, version: String) -> Result<Self, Status> {
         let names = Names { keyring: &config.keyring, version: &version, hosts: &[] };
-        let define = |kind, name: Option<String>| name.map(|name| host.define_metric(kind, &name)).transpose();
+        let define = |kind, name: Option<String>| name.map(|name| proxy.define_metric(kind, &name)).transpose();
         let (mut counters, mut histograms, mut gauges) = (Vec::with_capacity(Counter::COUNT), Vec::new(), Vec::new());
         for at in 0..Counter::COUNT {
             counters.push(define(MetricKind::Counter, Counter::name(at, &names))?);
@@ -56,7 +56,7 @@ impl ProxyMetrics {
     }
 
     /// Tells the proxy what was counted. Lost where it refuses: there is nowhere left to count that.
-    pub(super) fn hand_over<H: Host>(&mut self, host: &H, counts: &mut Counts) {
+    pub(super) fn hand_over<P: Proxy>(&mut self, proxy: &P, counts: &mut Counts) {
         let taken = counts.take();
         let names = Names { keyring: &self.config.keyring, version: &self.version, hosts: counts.hosts() };
         for (at, count) in taken {
@@ -64,32 +64,32 @@ impl ProxyMetrics {
             if counter.is_none()
                 && let Some(name) = Counter::name(at, &names)
             {
-                *counter = host.define_metric(MetricKind::Counter, &name).ok();
+                *counter = proxy.define_metric(MetricKind::Counter, &name).ok();
             }
             if let Some(id) = counter {
-                let _ = host.add_to_metric(*id, count.into());
+                let _ = proxy.add_to_metric(*id, count.into());
             }
         }
         for (histogram, value) in counts.take_measured() {
             if let Some(id) = self.histograms.get(histogram.index()) {
-                let _ = host.record_metric(*id, value);
+                let _ = proxy.record_metric(*id, value);
             }
         }
     }
 
     /// Tells the proxy what the worker has just now, and that this configuration is at work on it.
-    pub(super) fn tell_gauges<H: Host>(&mut self, host: &H, worker: &Worker, now: Monotonic) {
+    pub(super) fn tell_gauges<P: Proxy>(&mut self, proxy: &P, worker: &Worker, now: Monotonic) {
         for (gauge, value) in worker.gauges(now).into_iter().chain([(Gauge::Config(ConfigVersion), 1)]) {
             if let Some(gauge) = self.gauges.get_mut(gauge.index()) {
-                gauge.tell(host, i64::try_from(value).unwrap_or(i64::MAX));
+                gauge.tell(proxy, i64::try_from(value).unwrap_or(i64::MAX));
             }
         }
     }
 
     /// The configuration is gone from this worker.
-    pub(super) fn take_back_gauges<H: Host>(&mut self, host: &H) {
+    pub(super) fn take_back_gauges<P: Proxy>(&mut self, proxy: &P) {
         for gauge in &mut self.gauges {
-            gauge.tell(host, 0);
+            gauge.tell(proxy, 0);
         }
     }
 }

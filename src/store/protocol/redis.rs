@@ -6,7 +6,10 @@ use crate::store::value;
 use crate::text;
 use crate::text::json::Json;
 
-/// Puts ARGV[1] for ARGV[2] seconds where nothing is. 1: it was put; else what is there. (`SET … NX GET` would do from Redis 7 on,
+/// Puts ARGV[1] for ARGV[2] seconds where nothing is. (Not the script of `mooring-store`, which cannot read values: here a tombstone is a
+/// signed value, and a copy is known by its tag.)
+///
+/// 1: it was put; else what is there. (`SET … NX GET` would do from Redis 7 on,
 /// but its `null` is said to mean either on Upstash.)
 const CREATE: &str = "local v=redis.call('GET',KEYS[1]) if v then return v end \
                       redis.call('SET',KEYS[1],ARGV[1],'EX',ARGV[2]) return 1";

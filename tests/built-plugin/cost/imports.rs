@@ -1,11 +1,11 @@
-//! What the plugin imports, proxy-wasm ABI 0.2.1 and WASI: each import a call of [`FakeHost`]. `src/shell/proxy.rs` makes them.
+//! What the plugin imports, proxy-wasm ABI 0.2.1 and WASI: each import a call of [`FakeProxy`]. `src/shell/abi.rs` makes them.
 
 use crate::meter;
 use crate::plugin::Watch;
 use mooring::headers::Headers;
 use mooring::ids::ContextId;
-use mooring::shell::host::{Host, Map, MetricId, MetricKind, Side, Status};
-use mooring_test_kit::fake::FakeHost;
+use mooring::shell::proxy::{HeaderMap, MetricId, MetricKind, Proxy, Side, Status};
+use mooring_test_kit::fake::FakeProxy;
 use std::time::Duration;
 use wasmi::{AsContextMut, Caller, Engine, Linker, Memory};
 
@@ -42,7 +42,7 @@ impl Call<'_> {
     }
 
     /// Takes the call down. The proxy that answers it.
-    fn made(&mut self, call: &str, about: &str) -> FakeHost {
+    fn made(&mut self, call: &str, about: &str) -> FakeProxy {
         let watch = self.0.data_mut();
         let callback = watch.cost.callbacks.last_mut().expect("a callback");
         callback.calls.push(format!("{call} {about}").trim_end().into());
@@ -88,13 +88,13 @@ fn status(answer: Result<(), Status>) -> u32 {
 }
 
 /// A map by its number, and what to call it.
-fn map(number: u32) -> (Map, &'static str) {
+fn map(number: u32) -> (HeaderMap, &'static str) {
     let maps = [
-        (Map::RequestHeaders, "request"),
-        (Map::RequestTrailers, "request trailers"),
-        (Map::ResponseHeaders, "response"),
-        (Map::ResponseTrailers, "response trailers"),
-        (Map::CallResponseHeaders, "call"),
+        (HeaderMap::RequestHeaders, "request"),
+        (HeaderMap::RequestTrailers, "request trailers"),
+        (HeaderMap::ResponseHeaders, "response"),
+        (HeaderMap::ResponseTrailers, "response trailers"),
+        (HeaderMap::CallResponseHeaders, "call"),
     ];
     maps.into_iter().find(|(map, _)| *map as u32 == number).expect("a map that the plugin knows")
 }

@@ -1,7 +1,7 @@
 //! The kinds of requests that are metered.
 
 use crate::traffic::{HOME, OTHER, Traffic, among_others, browser, keys};
-use mooring::shell::host::Map;
+use mooring::shell::proxy::HeaderMap;
 use mooring_test_kit::proxy::line;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub fn kinds() -> Vec<Kind> {
         kind("new, answered by the proxy itself", json!({}), nothing, |traffic, _| {
             let id = traffic.request(browser(None));
             traffic.response(id, vec![line(":status", "503")], "no_healthy_upstream", None);
-            assert_eq!(traffic.header(Map::ResponseHeaders, id, "set-cookie"), None);
+            assert_eq!(traffic.header(HeaderMap::ResponseHeaders, id, "set-cookie"), None);
             traffic.end(id);
         }),
         kind("new, for a cookie that is none of ours", json!({}), begin_anew, begin_anew),

@@ -3,7 +3,7 @@
 use crate::imports;
 use crate::meter;
 use built_plugin_tests::Built;
-use mooring_test_kit::fake::FakeHost;
+use mooring_test_kit::fake::FakeProxy;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use wasmi::{Engine, Instance, Module, Store, Val};
@@ -96,7 +96,7 @@ struct Frame {
 
 /// What the interpreter hands to imports.
 pub struct Watch {
-    pub host: FakeHost,
+    pub host: FakeProxy,
     pub cost: Cost,
     frames: Vec<Frame>,
 }
@@ -125,7 +125,7 @@ impl Watch {
 
 /// The plugin in a VM of its own.
 pub struct Plugin {
-    pub host: FakeHost,
+    pub host: FakeProxy,
     store: Store<Watch>,
     instance: Instance,
 }
@@ -140,7 +140,7 @@ impl Plugin {
 
     /// A metered module, in the plugin's place.
     pub fn of(module: &Module) -> Self {
-        let host = FakeHost::default();
+        let host = FakeProxy::default();
         let watch = Watch { host: host.clone(), cost: Cost::default(), frames: Vec::new() };
         let mut store = Store::new(module.engine(), watch);
         let instance =

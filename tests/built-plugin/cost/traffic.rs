@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
 use mooring::ids::ContextId;
-use mooring::shell::host::{Host, Map};
+use mooring::shell::proxy::{HeaderMap, Proxy};
 use mooring_test_kit::fake::{Line, Sent};
 use mooring_test_kit::proxy::line;
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ impl Traffic {
 
     /// Its response comes, from the host of this address. The bridge speaks when it was not asked for that one.
     pub fn respond(&mut self, id: u32, address: &str) {
-        let asked = self.header(Map::RequestHeaders, id, "x-mooring-host");
+        let asked = self.header(HeaderMap::RequestHeaders, id, "x-mooring-host");
         let named = STANDARD.encode(address);
         let mut lines = vec![
             line(":status", "200"),
@@ -177,7 +177,7 @@ impl Traffic {
     pub fn exchange(&mut self, lines: Vec<Line>, address: &str) -> Option<String> {
         let id = self.request(lines);
         self.respond(id, address);
-        let cookie = self.header(Map::ResponseHeaders, id, "set-cookie");
+        let cookie = self.header(HeaderMap::ResponseHeaders, id, "set-cookie");
         self.end(id);
         cookie.map(|cookie| cookie.split(';').next().expect("a pair").to_owned())
     }
@@ -201,9 +201,9 @@ impl Traffic {
 
     /// The rest of a request of a session that stays where it is.
     pub fn stay(&mut self, id: u32) {
-        assert!(self.header(Map::RequestHeaders, id, "x-mooring-host").is_some(), "it is resumed");
+        assert!(self.header(HeaderMap::RequestHeaders, id, "x-mooring-host").is_some(), "it is resumed");
         self.respond(id, HOME);
-        assert_eq!(self.header(Map::ResponseHeaders, id, "set-cookie"), None, "nothing is due");
+        assert_eq!(self.header(HeaderMap::ResponseHeaders, id, "set-cookie"), None, "nothing is due");
         self.end(id);
     }
 
@@ -234,7 +234,7 @@ impl Traffic {
     }
 
     /// A header of a request or a response, as it is by now.
-    pub fn header(&self, map: Map, id: u32, name: &str) -> Option<String> {
+    pub fn header(&self, map: HeaderMap, id: u32, name: &str) -> Option<String> {
         self.plugin.host.enter(ContextId(id));
         let value = self.plugin.host.header(map, name).expect("a map");
         value.map(|value| String::from_utf8(value).expect("text"))

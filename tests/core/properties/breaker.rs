@@ -82,7 +82,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn it_is_as_open_as_the_failures_say(events in vec(event(), 1..200)) {
+    fn the_breaker_is_as_open_as_the_failures_say(events in vec(event(), 1..200)) {
         let (mut breaker, mut model, mut now) = (Breaker::default(), Model::default(), 1_000_000_u64);
         for event in events {
             let at = Monotonic(Duration::from_millis(now));

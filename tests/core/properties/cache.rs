@@ -154,7 +154,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn it_does_what_a_list_would(
+    fn the_store_s_cache_does_what_a_list_would(
         entries in 1..10_u32, ttl in prop_oneof![Just(200_u64), Just(1500), Just(5000)], events in vec(event(), 1..150),
     ) {
         let mut cache = Cache::new(entries, Duration::from_millis(ttl));

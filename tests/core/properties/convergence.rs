@@ -9,7 +9,7 @@ use mooring::ids::StreamId;
 use mooring::session::pin::Pins;
 use mooring::session::{Session, SessionId};
 use mooring::shell::contexts::Action;
-use mooring::shell::host::Host as _;
+use mooring::shell::proxy::Proxy as _;
 use mooring::store::protocol::model::Model;
 use mooring::store::protocol::{Answer, StoreKey};
 use mooring::store::value::{self, Stored};

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
 use mooring::ids::StreamId;
 use mooring::shell::contexts::{Action, Contexts};
-use mooring_test_kit::fake::{Call, FakeHost, Line};
+use mooring_test_kit::fake::{Call, FakeProxy, Line};
 use mooring_test_kit::proxy::{ROOT, line};
 use mooring_test_kit::tokens;
 use mooring_test_kit::world::{Bridge, HostState, Request, Response, Setup, World};
@@ -25,8 +25,8 @@ struct Cluster {
 }
 
 pub struct FakeWorld {
-    pub host: FakeHost,
-    contexts: Contexts<FakeHost>,
+    pub host: FakeProxy,
+    contexts: Contexts<FakeProxy>,
     streams: u32,
     bridge: Bridge,
     clusters: [Cluster; 2],
@@ -43,7 +43,7 @@ struct Answer {
 }
 
 impl FakeWorld {
-    fn contexts(host: &FakeHost, plugin: &Value) -> Contexts<FakeHost> {
+    fn contexts(host: &FakeProxy, plugin: &Value) -> Contexts<FakeProxy> {
         host.state().configuration = plugin.to_string().into_bytes();
         let mut contexts = Contexts::new(host.clone());
         contexts.on_root_create(ROOT);
@@ -137,7 +137,7 @@ fn upstream_answer(path: &str) -> Vec<Line> {
 
 impl World for FakeWorld {
     fn start(setup: Setup) -> Self {
-        let host = FakeHost::default();
+        let host = FakeProxy::default();
         host.state().now = UnixTime(tokens::now());
         let healthy = |(name, address)| Host { name, address, state: HostState::Healthy };
         let app = [("a", "127.0.0.1:9001"), ("b", "127.0.0.1:9002"), ("c", "127.0.0.1:9003")].map(healthy);

@@ -2,7 +2,7 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-mod broken_host;
+mod broken_proxy;
 mod fake;
 mod gauges;
 mod security;

@@ -7,7 +7,7 @@ use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
 use mooring::shell::contexts::Action;
 use mooring_test_kit::browser::Browser;
-use mooring_test_kit::fake::{Call, FakeHost, Line, Sent};
+use mooring_test_kit::fake::{Call, FakeProxy, Line, Sent};
 use mooring_test_kit::proxy::{Proxy, ROOT, line};
 use mooring_test_kit::tokens::{self, keyring, sign, timed};
 use mooring_test_kit::world::{NEW_SECRET, Request, Setup, World, plugin};
@@ -206,7 +206,7 @@ fn nothing_that_a_client_an_upstream_or_a_store_sends_is_logged() {
 
 #[test]
 fn a_refused_config_cannot_forge_a_line_of_the_log() {
-    let host = FakeHost::default();
+    let host = FakeProxy::default();
     let forged = "x\n[critical] forged";
     let config = json!({
         forged: 1, "keys": [{"id": forged, "secret": {"env": forged}, forged: 1}], "scope": forged,

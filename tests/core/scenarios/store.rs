@@ -2,7 +2,7 @@
 
 use mooring::ids::ContextId;
 use mooring::shell::contexts::Action;
-use mooring::shell::host::Map;
+use mooring::shell::proxy::HeaderMap;
 
 use mooring::ids::{CallId, StreamId};
 use mooring_test_kit::fake::Call;
@@ -162,7 +162,7 @@ fn contexts_that_are_gone_are_forgotten() {
     proxy.end(id);
     let before = proxy.host.state().calls;
     proxy.response(id, &[]);
-    proxy.contexts.on_trailers(id, Map::ResponseTrailers);
+    proxy.contexts.on_trailers(id, HeaderMap::ResponseTrailers);
     assert_eq!(proxy.host.state().calls, before, "a stream");
     proxy.contexts.on_delete(ROOT);
     let before = proxy.host.state().calls;

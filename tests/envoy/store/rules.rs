@@ -127,7 +127,7 @@ fn where_the_operator_says_so_a_session_that_the_store_does_not_know_is_none() {
 }
 
 #[test]
-fn a_renewal_lets_the_store_keep_the_session() {
+fn a_renewal_lets_a_real_store_keep_the_session() {
     let redis = Redis::start();
     let store = Store::start(&["--redis", &redis.url()]);
     let mut fleet = Fleet::start(&store.address, json!({"session": {"idle_timeout": "10s"}}));

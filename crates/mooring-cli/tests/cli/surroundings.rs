@@ -40,7 +40,7 @@ fn cookie_state(bootstrap: &mut Value) {
 }
 
 #[test]
-fn a_bridge_that_does_not_fit() {
+fn a_bridge_that_does_not_fit_is_warned_of() {
     let edits: [(&str, Edit); 5] = [
         ("bridge_missing", |bootstrap| drop(filters(bootstrap).remove(1))),
         ("bridge_missing", cookie_state),
@@ -73,7 +73,7 @@ fn a_bridge_that_does_not_fit() {
 }
 
 #[test]
-fn failover_none_where_other_hosts_serve() {
+fn failover_none_where_other_hosts_serve_is_warned_of() {
     assert_eq!(warnings("strict.yaml", |bootstrap| bridge(bootstrap)["strict"] = false.into()), ["bridge_not_strict"]);
     let retries: Edit = |bootstrap| {
         let route = &mut manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"][0]["route"];
@@ -84,7 +84,7 @@ fn failover_none_where_other_hosts_serve() {
 }
 
 #[test]
-fn headers_that_clients_can_send_while_the_plugin_is_away() {
+fn headers_that_clients_can_send_while_the_plugin_is_away_are_warned_of() {
     let none: Edit =
         |bootstrap| drop(manager(bootstrap).as_object_mut().unwrap().remove("early_header_mutation_extensions"));
     assert_eq!(warnings("envoy.yaml", none), ["headers_not_removed"]);
@@ -111,7 +111,7 @@ fn headers_that_clients_can_send_while_the_plugin_is_away() {
 }
 
 #[test]
-fn a_store_whose_cluster_is_not_there() {
+fn a_store_whose_cluster_is_not_there_is_warned_of() {
     let renamed: Edit = |bootstrap| {
         let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().unwrap();
         let store = clusters.iter_mut().find(|cluster| cluster["name"] == "session_store").expect("the store");

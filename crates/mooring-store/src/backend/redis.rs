@@ -49,7 +49,8 @@ macro_rules! script {
     };
 }
 
-/// `value`, `ttl` → nothing when written, else what is there.
+/// `value`, `ttl` → nothing when written, else what is there. (Not the script of the filter for webdis and Upstash, which reads the values:
+/// here a tombstone is an empty value, and a copy is known by its SHA-1.)
 static CREATE: Script = script!(
     "local current = redis.call('GET', KEYS[1])
 if current then return current end
