@@ -172,9 +172,14 @@ start_stack() {
     check_port "$(port_of "$name")" "host $name"
   done
 
-  scripts/wasm
-  cargo build --locked --package mooring-store --package upstream
+  # Side by side: downloads leave both cores idle, and the plugin's last step one.
+  cargo build --locked --package mooring-store --package upstream &
+  local programs=$!
+  # shellcheck disable=SC2064
+  trap "kill $programs 2>/dev/null || true" EXIT
   envoy=$(scripts/tools envoy)
+  scripts/wasm
+  wait "$programs" || die "mooring-store and the hosts do not build"
 
   mkdir -p .run
   if [[ ! -s .run/key ]]; then
