@@ -10,15 +10,13 @@ use mooring::config::Config;
 use mooring::credential::keyring::{Key, KeyId, KeyPosition, Keyring, Secret};
 use mooring::credential::token::{self, Protection};
 use mooring::headers::Headers;
-use mooring::ids::ContextId;
-use mooring::ids::StreamId;
 use mooring::session::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::session::{Session, SessionId};
-use mooring::shell::contexts::Contexts;
 use mooring::store::cache::{Cache, Entry, Record};
 use mooring::store::protocol::StoreKey;
 use mooring::store::value;
-use mooring_test_kit::fake::{FakeProxy, Line};
+use mooring_test_kit::fake::Line;
+use mooring_test_kit::proxy::{Proxy, ROOT};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -179,38 +177,25 @@ fn config(criterion: &mut Criterion) {
 
 /// A request of a session that stays where it is, and its response. The fake proxy's own part is in it.
 fn request(criterion: &mut Criterion) {
-    const ROOT: ContextId = ContextId(1);
-    let host = FakeProxy::default();
-    host.state().now = NOW;
-    host.state().configuration = CONFIG.into();
-    let mut contexts = Contexts::new(host.clone());
-    contexts.on_root_create(ROOT);
-    assert!(contexts.on_configure(ROOT));
+    let mut proxy = Proxy::default();
+    proxy.host.state().now = NOW;
+    assert!(proxy.set_up_with(ROOT, CONFIG.into()));
     let keyring = Config::parse(CONFIG, &|_| None).expect("a configuration").keyring;
     let token = token::seal(&session(), &keyring, &Protection::Encrypted { nonce: [9; 24] });
     let lines = browser(&format!("theme=dark; __Host-mooring={token}; lang=en"));
-    let mut streams = 100;
     criterion.bench_function("request/resumed", |b| {
         b.iter_batched(
             || lines.clone(),
             |lines| {
-                streams += 1;
-                let id = StreamId(streams);
-                host.enter(id.into());
-                contexts.on_stream_create(id, ROOT);
-                host.state().stream().request_headers = lines;
-                contexts.on_request_headers(id);
-                host.state().stream().response_headers = vec![(b":status".into(), b"200".into())];
-                contexts.on_response_headers(id);
-                contexts.on_delete(id.into());
-                host.state().streams.remove(&id.into()).expect("a stream")
+                let (id, _) = proxy.receive(ROOT, lines);
+                proxy.respond(id, vec![(b":status".into(), b"200".into())], "via_upstream", None, None);
+                proxy.end(id)
             },
             BatchSize::SmallInput,
         );
     });
-    host.enter(ROOT);
-    contexts.on_tick(ROOT);
-    let counters = &host.state().counters;
+    proxy.tick(ROOT);
+    let counters = &proxy.host.state().counters;
     let outcomes = counters.keys().filter(|name| name.starts_with("mooring_sessions."));
     assert!(outcomes.eq(["mooring_sessions.outcome=resumed"]), "{counters:?}");
 }

@@ -2,32 +2,32 @@
 //! what upstreams say, calls that are answered well, badly, late, twice or never, clients that leave, redirects, reloads, clocks
 //! that jump, and host calls that fail.
 //!
-//! An input is a configuration (`options`) and a row of events; `Run::step` has their letters. What must hold whatever happens is
-//! said where it is checked: in `watch`, for streams and calls, and in `headers`, for what the upstream and the client get.
+//! An input is a configuration (`options`) and a row of events; `Run::step` has their letters. Nothing here says beforehand what the
+//! filter will do. What it may do at all, whatever happens, is said in three places: the proxy looks after every callback at what
+//! became of its contexts (`mooring_test_kit::fake`), `checks` looks at what goes to the store, to upstreams and to clients, and
+//! `Run::finish` at what is left: nobody waits for ever. And the same input does the same again.
 
-mod gateway;
-mod headers;
+mod checks;
 mod options;
-mod watch;
 
 use crate::cookie;
 use crate::input::Input;
 use crate::keys;
-use gateway::Wish;
 use mooring::clock::UnixTime;
-use mooring::config::Config;
+use mooring::config::{Config, Endpoint, WriteMode};
 use mooring::credential::keyring::Keyring;
 use mooring::credential::token::{self, Protection};
-use mooring::ids::ContextId;
-use mooring::ids::{CallId, StreamId};
+use mooring::ids::{CallId, ContextId, StreamId};
 use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
-use mooring::shell::contexts::{Action, Contexts};
-use mooring::shell::proxy::{HeaderMap, Side};
-use mooring::store::protocol::StoreKey;
+use mooring::shell::contexts::Action;
+use mooring::shell::proxy::HeaderMap;
 use mooring::store::protocol::model::Model;
+use mooring::store::protocol::{Command, StoreKey};
 use mooring::store::value;
-use mooring_test_kit::fake::{Call, FakeProxy, Line};
+use mooring_test_kit::fake::{Call, Line, Sent};
+use mooring_test_kit::proxy::{Proxy, line};
+use mooring_test_kit::store;
 use options::{COOKIE, SCOPES};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,22 +42,6 @@ const MOST_STREAMS: usize = 24;
 const MOST_ROOTS: usize = 4;
 const MOST_EVENTS: usize = 160;
 
-const CALLS: [Call; 13] = [
-    Call::Headers,
-    Call::Header,
-    Call::EditHeader,
-    Call::Property,
-    Call::SetProperty,
-    Call::Configuration,
-    Call::Clock,
-    Call::Random,
-    Call::Tick,
-    Call::Metric,
-    Call::Call,
-    Call::ActAs,
-    Call::Resume,
-];
-
 thread_local! {
     /// By the key that signs, and the scope.
     static KEYRINGS: LazyCell<Vec<[Keyring; 2]>> = const {
@@ -67,8 +51,20 @@ thread_local! {
 
 /// Checks an input.
 pub fn check(data: &[u8]) {
+    // It costs several times as much.
+    if data.len().is_multiple_of(16) {
+        let trace = || format!("{:?}", run(data, Some(Vec::new())).proxy.host.state());
+        assert_eq!(trace(), trace(), "the same again");
+    } else {
+        run(data, None).clear();
+    }
+}
+
+/// An input from its beginning to its end. With a journal the proxy keeps in it what it was asked.
+fn run(data: &[u8], journal: Option<Vec<Call>>) -> Run {
     let mut input = Input(data);
     let mut run = Run::new();
+    run.proxy.host.state().journal = journal;
     run.root(&mut input);
     for _ in 0..MOST_EVENTS {
         if input.0.is_empty() {
@@ -77,6 +73,7 @@ pub fn check(data: &[u8]) {
         run.step(&mut input);
     }
     run.finish();
+    run
 }
 
 /// A configuration at work.
@@ -84,12 +81,12 @@ struct Root {
     id: ContextId,
     /// `None`: it was refused.
     config: Option<Rc<Config>>,
-    /// It is done.
+    /// It is gone.
     over: bool,
-    /// When it read the clock last, it could not.
-    clockless: bool,
     /// Sessions whose tokens came with a request, and verified.
     met: BTreeSet<SessionId>,
+    /// Those that it knows to be over: the store told it, or took its word. It forgets none.
+    ended: BTreeSet<SessionId>,
     /// Sessions by their keys in the store.
     keys: BTreeMap<String, SessionId>,
 }
@@ -104,22 +101,15 @@ enum Stage {
     Answered,
     /// Its response's headers came.
     Response,
-    /// The proxy answered, of itself.
-    Local,
-    Done,
+    /// What there was to say to the client is said.
+    Over,
 }
 
 struct Stream {
     id: StreamId,
     root: usize,
     stage: Stage,
-    /// What waits to be resumed.
-    paused: Option<Side>,
-    /// How often its request and its response were resumed.
-    resumed: (u32, u32),
-    /// A host call failed that its being resumed takes.
-    excused: bool,
-    /// Kinds of host calls that failed in a callback about it, or while it was paused.
+    /// Kinds of host calls that failed at any time since it began.
     broken: BTreeSet<Call>,
     /// The clock was put back or forward since it began.
     clock_moved: bool,
@@ -129,12 +119,14 @@ struct Stream {
     came: Vec<Line>,
     /// The sessions of which it has a valid token.
     sessions: BTreeSet<SessionId>,
+    /// Sessions of which it has a token, and which had ended before it came.
+    ended: BTreeSet<SessionId>,
     /// The session id that its upstream got.
     told: Option<Vec<u8>>,
     /// What came of the response, and when.
     responded: Option<Responded>,
-    /// Its headers when it was done.
-    last: Option<(Vec<Line>, Vec<Line>)>,
+    /// The calls that its response asked for and that it must not go on without.
+    awaits: Vec<CallId>,
 }
 
 #[derive(Clone, Copy)]
@@ -148,36 +140,22 @@ struct Responded {
 /// A call that has no answer yet.
 struct Pending {
     root: usize,
-    id: CallId,
-    key: String,
+    sent: Sent,
+    key: StoreKey,
+    command: Command,
     session: SessionId,
-    wish: Wish,
-    /// The streams whose responses wait for it; more than one where these cannot be told apart.
-    waiters: Vec<StreamId>,
-    /// It takes the place of a revocation that failed.
-    again: bool,
     /// When it was made, as far as the filter knows.
     at: Duration,
-    /// The filter has forgotten it.
-    given_up: bool,
-}
-
-/// A call that responses wait for, and that may be made again.
-struct Settled {
-    session: SessionId,
-    revokes: bool,
-    waiters: Vec<StreamId>,
+    /// The filter may have given it up.
+    late: bool,
 }
 
 struct Run {
-    host: FakeProxy,
-    contexts: Contexts<FakeProxy>,
+    proxy: Proxy,
     roots: Vec<Root>,
     streams: Vec<Stream>,
     calls: Vec<Pending>,
-    answered: Vec<(ContextId, CallId)>,
-    /// Calls that come to something in this callback, and may be made again.
-    settled: Vec<Settled>,
+    answered: Vec<Sent>,
     store: Model,
     /// The hosts that each session was ever pinned to, or served by.
     hosts: BTreeMap<SessionId, BTreeSet<String>>,
@@ -186,34 +164,28 @@ struct Run {
     /// Session ids that the filter made.
     made: BTreeSet<SessionId>,
     randomness_seen: usize,
-    contexts_made: u32,
     refused: usize,
     latest: Duration,
 }
 
-fn line(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Line {
-    (name.as_ref().into(), value.as_ref().into())
-}
-
 impl Run {
     fn new() -> Self {
-        let host = FakeProxy::default();
-        host.state().now = START;
-        host.state().monotonic = START_MONOTONIC;
+        let proxy = Proxy::default();
+        {
+            let mut state = proxy.host.state();
+            (state.now, state.monotonic) = (START, START_MONOTONIC);
+        }
         Self {
-            contexts: Contexts::new(host.clone()),
-            host,
+            proxy,
             roots: Vec::new(),
             streams: Vec::new(),
             calls: Vec::new(),
             answered: Vec::new(),
-            settled: Vec::new(),
             store: Model::default(),
             hosts: BTreeMap::new(),
             jar: Vec::new(),
             made: BTreeSet::new(),
             randomness_seen: 0,
-            contexts_made: 0,
             refused: 0,
             latest: START_MONOTONIC,
         }
@@ -225,8 +197,8 @@ impl Run {
             0 => self.answer(input),
             1 => self.break_call(input),
             2 => self.mend(),
-            3 => self.done(input),
-            4 => self.delete(input),
+            3 => self.leave(input),
+            4 => self.crowd(input),
             5 => self.redirect(input),
             6 => self.pass_time(input),
             7 => self.put_clock(input),
@@ -241,30 +213,20 @@ impl Run {
         }
     }
 
-    fn context(&mut self) -> ContextId {
-        self.contexts_made += 1;
-        ContextId(self.contexts_made)
-    }
-
     /// A new root: at first, and at a reload.
     fn root(&mut self, input: &mut Input<'_>) {
         let (json, config) = options::config(input);
         if self.roots.len() >= MOST_ROOTS {
             return;
         }
-        let id = self.context();
-        self.host.state().configuration = json.to_vec();
-        let (met, keys) = (BTreeSet::new(), BTreeMap::new());
-        self.roots.push(Root { id, config: None, over: false, clockless: self.clock_is_broken(), met, keys });
-        self.callback(id, |contexts| contexts.on_root_create(id));
-        let accepted = self.callback(id, |contexts| contexts.on_configure(id));
-        if accepted {
-            assert!(config.is_some(), "accepted as it was refused");
-            self.roots.last_mut().expect("a root").config = config;
-        } else {
-            self.refused += 1;
-        }
-        self.watch();
+        let id = ContextId(1 + self.roots.len() as u32);
+        let accepted = self.proxy.set_up_with(id, json.to_vec());
+        assert!(!accepted || config.is_some(), "accepted as it was refused");
+        self.refused += usize::from(!accepted);
+        let config = config.filter(|_| accepted);
+        let (met, ended) = (BTreeSet::new(), BTreeSet::new());
+        self.roots.push(Root { id, config, over: false, met, ended, keys: BTreeMap::new() });
+        self.look_around();
     }
 
     fn some_root(&self, input: &mut Input<'_>) -> Option<usize> {
@@ -304,48 +266,56 @@ impl Run {
         }
         headers.push(line("x-other", b"\xff"));
         if let Some(root) = root.filter(|_| self.streams.len() < MOST_STREAMS) {
-            let stream = self.stream(root, headers);
-            self.begin(stream);
+            self.begin(root, headers);
         }
     }
 
-    fn stream(&mut self, root: usize, came: Vec<Line>) -> Stream {
+    /// A request comes.
+    fn begin(&mut self, root: usize, came: Vec<Line>) {
+        let (id, _) = self.proxy.receive(self.roots[root].id, came.clone());
+        let stream = self.stream(root, id, came);
+        self.streams.push(stream);
+        self.look_around();
+    }
+
+    /// A stream whose request has just come.
+    fn stream(&mut self, root: usize, id: StreamId, came: Vec<Line>) -> Stream {
+        let state = self.proxy.host.state();
+        let (now, broken) = (state.now, state.broken.keys().copied().collect::<BTreeSet<Call>>());
+        drop(state);
+        let Root { config, met, ended, .. } = &mut self.roots[root];
+        let valid = config.as_ref().map(|config| sessions(config, &came, now)).unwrap_or_default();
+        met.extend(&valid);
+        // Without a clock it cannot look up what it knows.
+        let knows = |session: &SessionId| ended.contains(session) && !broken.contains(&Call::Clock);
+        let (ended, sessions) = valid.into_iter().partition(knows);
         Stream {
-            id: StreamId(self.context().0),
+            id,
             root,
             stage: Stage::Request,
-            paused: None,
-            resumed: (0, 0),
-            excused: false,
-            broken: BTreeSet::new(),
+            broken,
             clock_moved: false,
             redirected: false,
             came,
-            sessions: BTreeSet::new(),
+            sessions,
+            ended,
             told: None,
             responded: None,
-            last: None,
+            awaits: Vec::new(),
         }
     }
 
-    /// The request of a stream comes.
-    fn begin(&mut self, mut stream: Stream) {
-        let (id, root) = (stream.id, &mut self.roots[stream.root]);
-        let now = self.host.state().now;
-        if root.clockless {
-            stream.broken.insert(Call::Clock);
+    /// So many clients come, each with a session of its own, and do not wait.
+    fn crowd(&mut self, input: &mut Input<'_>) {
+        let Some(root) = self.some_root(input) else { return };
+        for name in 0..input.choice(64) as u8 {
+            let mut session = session(SessionId([0x40 + name; 16]), self.proxy.host.state().now, name, &mut Input(b""));
+            session.generation = 1;
+            self.pinned(&session);
+            let token = token::seal(&session, &keyring(0, 0), &Protection::Signed);
+            self.begin(root, vec![line("cookie", format!("{COOKIE}={token}"))]);
+            self.forget(self.streams.len() - 1);
         }
-        if let Some(config) = &root.config {
-            stream.sessions.extend(sessions(config, &stream.came, now));
-        }
-        root.met.extend(&stream.sessions);
-        let root = root.id;
-        self.host.state().streams.entry(id.into()).or_default().request_headers = stream.came.clone();
-        self.streams.push(stream);
-        let at = self.streams.len() - 1;
-        self.contexts.on_stream_create(id, root);
-        let action = self.callback(id.into(), |contexts| contexts.on_request_headers(id));
-        self.came_to(at, Side::Request, action);
     }
 
     /// A cookie of a request.
@@ -384,20 +354,19 @@ impl Run {
 
     /// A token that another proxy issued, for one of a few sessions.
     fn mint(&mut self, input: &mut Input<'_>) -> String {
-        let (id, session) = self.minted(input);
+        let session = self.minted(input);
         let (key, scope) = (input.choice(3), input.choice(2));
         let protection = if input.flag() { Protection::Encrypted { nonce: [7; 24] } } else { Protection::Signed };
         let token = token::seal(&session, &keyring(key, scope), &protection);
-        self.pinned(id, &session);
+        self.pinned(&session);
         self.keep(&token);
         token
     }
 
-    fn minted(&mut self, input: &mut Input<'_>) -> (SessionId, Session) {
+    fn minted(&mut self, input: &mut Input<'_>) -> Session {
         let name = input.choice(6) as u8;
-        let id = SessionId([0xa0 + name; 16]);
-        let now = self.host.state().now;
-        (id, session(id, now, name, input))
+        let now = self.proxy.host.state().now;
+        session(SessionId([0xa0 + name; 16]), now, name, input)
     }
 
     fn keep(&mut self, token: &str) {
@@ -407,20 +376,19 @@ impl Run {
         self.jar.push(token.into());
     }
 
-    fn pinned(&mut self, id: SessionId, session: &Session) {
-        self.hosts.entry(id).or_default().extend(session.pins.iter().map(|pin| pin.host.to_text()));
+    fn pinned(&mut self, session: &Session) {
+        self.hosts.entry(session.id).or_default().extend(session.pins.iter().map(|pin| pin.host.to_text()));
     }
 
     /// A response's headers come: the upstream's, or the proxy's own.
     fn respond(&mut self, input: &mut Input<'_>) {
-        let open = |stream: &Stream| !matches!(stream.stage, Stage::Done | Stage::Local | Stage::Request);
-        let Some(at) = self.some_stream(input, |stream| open(stream) || stream.paused.is_some()) else { return };
+        let waits = |stream: &Stream| stream.stage == Stage::Answered || self.proxy.paused(stream.id).is_some();
+        let Some(at) = self.some_stream(input, |stream| stream.stage == Stage::Upstream || waits(stream)) else {
+            return;
+        };
         let stream = &self.streams[at];
-        if stream.stage != Stage::Upstream || stream.paused.is_some() {
-            // A response that went on already comes no second time.
-            if stream.paused.is_some() || stream.stage == Stage::Answered {
-                self.respond_locally(at);
-            }
+        if waits(stream) {
+            self.respond_locally(at);
             return;
         }
         let config = self.roots[stream.root].config.clone();
@@ -462,7 +430,8 @@ impl Run {
         let actions = config.as_ref().is_some_and(|config| config.app.action_header.enabled);
         let says = |word: &str| actions && action.to_ascii_lowercase().contains(word);
         // Unread, it is not heeded.
-        let reads = [Call::Headers, Call::Header].iter().all(|call| !self.host.state().broken.contains_key(call));
+        let broken: Vec<Call> = self.proxy.host.state().broken.keys().copied().collect();
+        let reads = !broken.contains(&Call::Headers) && !broken.contains(&Call::Header);
         let (rotates, ends) = (says("rotate") && reads, says("end"));
         let from_upstream = details == "via_upstream";
         let id = stream.id;
@@ -471,69 +440,48 @@ impl Run {
                 self.hosts.entry(session).or_default().insert(host.clone());
             }
         }
-        let now = {
-            let mut state = self.host.state();
-            let now = state.now;
-            let stream = state.streams.entry(id.into()).or_default();
-            stream.response_headers = headers;
-            let properties = [
-                ("response.code_details", Some(details)),
-                ("upstream.address", Some(&*host)),
-                ("xds.cluster_name", cluster),
-            ];
-            for (name, value) in properties {
-                match value {
-                    Some(value) => stream.properties.insert(name.into(), value.into()),
-                    None => stream.properties.remove(name),
-                };
-            }
-            now
-        };
+        let now = self.proxy.host.state().now;
         let may_set_cookie = from_upstream && status != "304";
         self.streams[at].responded = Some(Responded { now, may_set_cookie, rotates, ends });
         self.streams[at].stage = Stage::Response;
-        let action = self.callback(id.into(), |contexts| contexts.on_response_headers(id));
-        self.came_to(at, Side::Response, action);
+        let before = self.calls.len();
+        self.proxy.respond(id, headers, details, Some(&host), cluster);
+        self.take_calls();
+        let sync =
+            config.is_some_and(|config| config.store.as_ref().is_some_and(|store| store.write == WriteMode::Sync));
+        let awaited = |call: &&Pending| match call.command {
+            Command::Lookup => false,
+            Command::Create { .. } | Command::Move { .. } | Command::Touch { .. } => sync,
+            Command::Revoke { .. } => true,
+        };
+        self.streams[at].awaits = self.calls[before..].iter().filter(awaited).map(|call| call.sent.id).collect();
+        self.look_around();
     }
 
     /// The proxy waits no longer, and answers by itself; or it passes the filter's own answer through the filter.
     fn respond_locally(&mut self, at: usize) {
-        let stream = &mut self.streams[at];
-        (stream.stage, stream.paused) = (Stage::Local, None);
-        let id = stream.id;
+        self.streams[at].stage = Stage::Over;
+        let id = self.streams[at].id;
         let headers = vec![line(":status", "504"), line("x-local", "1")];
-        {
-            let mut state = self.host.state();
-            let stream = state.streams.entry(id.into()).or_default();
-            stream.response_headers = headers.clone();
-            stream.properties.insert("response.code_details".into(), "stream_idle_timeout".into());
-        }
-        let action = self.callback(id.into(), |contexts| contexts.on_response_headers(id));
+        let action = self.proxy.respond(id, headers.clone(), "stream_idle_timeout", None, None);
         assert_eq!(action, Action::Continue, "nothing is to be waited for");
-        // One that could not be resumed is not known to wait.
-        let untouched = self.host.state().streams[&id.into()].response_headers == headers;
-        assert!(untouched || self.streams[at].excused, "there is nothing to say");
-        self.watch();
+        {
+            let state = self.proxy.host.state();
+            let stream = &state.streams[&id.into()];
+            // One that could not be resumed is not known to wait.
+            assert!(stream.response_headers == headers || stream.out_of_reach, "there is nothing to say");
+        }
+        self.look_around();
     }
 
     fn trailers(&mut self, input: &mut Input<'_>) {
         let map = [HeaderMap::RequestTrailers, HeaderMap::ResponseTrailers][input.choice(2)];
-        let Some(at) = self.some_stream(input, |stream| stream.stage != Stage::Done) else { return };
-        let id = self.streams[at].id;
+        let Some(at) = self.some_stream(input, |_| true) else { return };
         let names =
             ["x-mooring-host", "x-own-session", "grpc-status", "x-own-host", "x-mooring-action", "x-mooring-session"];
-        let lines: Vec<Line> = names.iter().map(|name| line(name, "v")).collect();
-        {
-            let mut state = self.host.state();
-            let stream = state.streams.entry(id.into()).or_default();
-            match map {
-                HeaderMap::RequestTrailers => stream.request_trailers = lines,
-                _ => stream.response_trailers = lines,
-            }
-        }
-        self.callback(id.into(), |contexts| contexts.on_trailers(id, map));
-        self.check_trailers(at, map, &names);
-        self.watch();
+        let left = self.proxy.trailers(self.streams[at].id, map, names.map(|name| line(name, "v")).into());
+        self.check_trailers(at, map, &names, &left);
+        self.look_around();
     }
 
     /// A call comes to something.
@@ -543,102 +491,88 @@ impl Run {
             return;
         }
         let call = self.calls.remove(at % self.calls.len());
-        let root = &self.roots[call.root];
-        let Some(config) = root.config.clone() else { return };
-        let Some(store) = &config.store else { return };
-        let id = root.id;
-        self.settled.extend(call.settled().filter(|_| !call.given_up));
-        let key = StoreKey::of(&call.session, &config.scope, &store.endpoint.namespace);
-        let right = |run: &mut Self| gateway::serve(&mut run.store, &store.endpoint, &key, &call.wish);
-        let (lines, body) = match how {
-            0 | 1 => right(self),
+        let Some(config) = self.roots[call.root].config.clone() else { return };
+        let Some(Endpoint { protocol, namespace, .. }) = config.store.as_ref().map(|store| &store.endpoint) else {
+            return;
+        };
+        let mut serve = || store::answer(&mut self.store, *protocol, &call.key, &call.command);
+        match how {
             2 => {
                 let statuses = ["200", "201", "204", "404", "410", "412", "401", "503", "xyz", "99999"];
                 let (status, length) = (statuses[input.choice(10)], input.choice(64));
-                gateway::response(status, input.flag().then_some(b"\"1\""), input.take(length))
+                let etag = input.flag().then(|| line("etag", "\"1\""));
+                let lines = [line(":status", status)].into_iter().chain(etag).collect();
+                self.proxy.give(&call.sent, lines, input.take(length).to_vec());
             }
-            3 => (Vec::new(), Vec::new()),
-            4 => gateway::response("200", Some(b"\"1\""), &[b'x'; 4097]),
+            3 => self.proxy.give(&call.sent, Vec::new(), Vec::new()),
+            4 => self.proxy.answer(&call.sent, "200", &[b'x'; 4097]),
             5 => {
                 // What was written for another session, or by somebody with other keys.
-                let (other, session) = self.minted(input);
-                let key = StoreKey::of(&other, &config.scope, &store.endpoint.namespace);
-                if other != call.session {
-                    let value = value::seal(&session, &key, &config.keyring);
-                    self.other_value(&value, &config)
-                } else {
-                    let value = value::seal(&session, &key, &keyring(3, 0));
-                    self.other_value(&value, &config)
-                }
+                let session = self.minted(input);
+                let key = StoreKey::of(&session.id, &config.scope, namespace);
+                let strange = keyring(3, 0);
+                let keyring = if session.id == call.session { &strange } else { &config.keyring };
+                let found = store::found(*protocol, &value::seal(&session, &key, keyring));
+                self.proxy.tell(&call.sent, found);
             }
             6 => {
-                right(self);
-                gateway::response("503", None, b"")
+                serve();
+                self.proxy.answer(&call.sent, "503", b"");
             }
             _ => {
-                let response = right(self);
-                self.deliver(id, call.id, response.clone());
-                response
+                let said = serve();
+                let heard = !call.late && self.proxy.host.state().broken.is_empty() && config.cache.entries > 100;
+                self.proxy.tell(&call.sent, said.clone());
+                if heard && self.store.value(&call.key) == Some("") {
+                    self.roots[call.root].ended.insert(call.session);
+                }
+                if how == 7 {
+                    self.look_around();
+                    self.proxy.tell(&call.sent, said);
+                }
             }
-        };
-        self.deliver(id, call.id, (lines, body));
-        self.answered.push((id, call.id));
-        if let Some(root) = self.roots.iter_mut().find(|root| root.id == id) {
-            root.met.insert(call.session);
         }
-    }
-
-    fn other_value(&self, value: &str, config: &Config) -> gateway::Response {
-        let protocol = config.store.as_ref().map(|store| store.endpoint.protocol);
-        let body = match protocol {
-            Some(mooring::config::Protocol::Webdis) => serde_json::json!({"GET": value}).to_string(),
-            Some(mooring::config::Protocol::Upstash) => serde_json::json!({"result": value}).to_string(),
-            _ => value.to_owned(),
-        };
-        gateway::response("200", Some(b"\"7\""), body.as_bytes())
-    }
-
-    fn deliver(&mut self, root: ContextId, call: CallId, (lines, body): gateway::Response) {
-        let (count, size) = (lines.len(), body.len());
-        self.host.state().call_response = (lines, body);
-        self.callback(root, |contexts| contexts.on_call_response(root, call, count, size));
-        self.host.state().call_response = (Vec::new(), Vec::new());
-        self.watch();
+        self.answered.push(call.sent);
+        self.look_around();
     }
 
     /// Callbacks that mean nothing: of contexts that nobody made, about calls that nobody made or that were answered.
     fn stray(&mut self, input: &mut Input<'_>) {
-        let nobody = ContextId(u32::MAX - input.byte() as u32);
+        let nobody = ContextId(u32::MAX - u32::from(input.byte()));
         let root = self.some_root(input).map_or(nobody, |at| self.roots[at].id);
+        let sent = |context, id| Sent {
+            id,
+            context,
+            cluster: String::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: Duration::ZERO,
+        };
         match input.choice(5) {
             0 => {
-                assert_eq!(
-                    self.callback(nobody, |contexts| contexts.on_request_headers(StreamId(nobody.0))),
-                    Action::Continue
-                );
-                assert_eq!(
-                    self.callback(nobody, |contexts| contexts.on_response_headers(StreamId(nobody.0))),
-                    Action::Continue
-                );
-                self.callback(nobody, |contexts| contexts.on_delete(nobody));
+                let (stream, before) = (StreamId(nobody.0), self.proxy.host.state().calls);
+                let request = self.proxy.callback(nobody, |contexts| contexts.on_request_headers(stream));
+                let response = self.proxy.callback(nobody, |contexts| contexts.on_response_headers(stream));
+                assert_eq!((request, response), (Action::Continue, Action::Continue));
+                self.proxy.callback(nobody, |contexts| contexts.on_delete(nobody));
+                assert_eq!(self.proxy.host.state().calls, before, "nothing is to be done for nobody");
             }
-            1 => self.deliver(root, CallId(u32::MAX), gateway::response("200", None, b"x")),
+            1 => self.proxy.answer(&sent(root, CallId(u32::MAX)), "200", b"x"),
             2 => {
                 let at = input.choice(8);
-                if let Some((root, call)) = self.answered.get(at % self.answered.len().max(1)).copied() {
-                    self.deliver(root, call, gateway::response("404", None, b""));
+                if let Some(call) = self.answered.get(at % self.answered.len().max(1)).cloned() {
+                    self.proxy.answer(&call, "404", b"");
                 }
             }
             3 => {
                 // A call's answer, to a root that did not make it.
-                let call = self.calls.first().filter(|call| self.roots[call.root].id != root).map(|call| call.id);
-                if let Some(call) = call {
-                    self.deliver(root, call, gateway::response("404", None, b""));
+                if let Some(call) = self.calls.first().filter(|call| call.sent.context != root) {
+                    self.proxy.answer(&sent(root, call.sent.id), "404", b"");
                 }
             }
-            _ => self.callback(nobody, |contexts| contexts.on_tick(nobody)),
+            _ => self.proxy.tick(nobody),
         }
-        self.watch();
+        self.look_around();
     }
 
     fn tick(&mut self, input: &mut Input<'_>) {
@@ -647,23 +581,25 @@ impl Run {
         }
     }
 
-    fn clock_is_broken(&self) -> bool {
-        self.host.state().broken.contains_key(&Call::Clock)
+    fn tick_root(&mut self, root: usize) {
+        let now = self.proxy.host.state().monotonic;
+        for call in self.calls.iter_mut().filter(|call| call.root == root) {
+            call.late |= now.saturating_sub(call.at) > call.sent.timeout;
+        }
+        self.proxy.tick(self.roots[root].id);
+        self.look_around();
     }
 
-    fn tick_root(&mut self, root: usize) {
-        let id = self.roots[root].id;
-        self.roots[root].clockless = self.clock_is_broken();
-        self.forget_overdue(root);
-        self.callback(id, |contexts| contexts.on_tick(id));
-        self.watch();
+    fn tick_all(&mut self) {
+        let live: Vec<usize> = (0..self.roots.len()).filter(|root| !self.roots[*root].over).collect();
+        live.into_iter().for_each(|root| self.tick_root(root));
     }
 
     fn pass_time(&mut self, input: &mut Input<'_>) {
         let steps = [10, 100, 1101, 2001, 5000, 31_000, 3_600_000, 1 << 42];
         let step = Duration::from_millis(steps[input.choice(8)]);
         let back = input.flag();
-        let mut state = self.host.state();
+        let mut state = self.proxy.host.state();
         let now = if back { state.monotonic.saturating_sub(step) } else { state.monotonic.saturating_add(step) };
         // The filter counts nanoseconds in 64 bits: 584 years.
         state.monotonic = now.min(Duration::from_secs(1 << 34));
@@ -673,21 +609,26 @@ impl Run {
     fn put_clock(&mut self, input: &mut Input<'_>) {
         let step = [1, 2, 10, 61, 600, 8 * 60 * 60, 1 << 33, u64::MAX][input.choice(8)];
         let back = input.flag();
-        let mut state = self.host.state();
+        let mut state = self.proxy.host.state();
         state.now = UnixTime(if back { state.now.0.saturating_sub(step) } else { state.now.0.saturating_add(step) });
         drop(state);
         self.streams.iter_mut().for_each(|stream| stream.clock_moved = true);
         // Else the filter would go on with the time that it read last.
-        (0..self.roots.len()).for_each(|root| self.tick_root(root));
+        self.tick_all();
     }
 
     fn break_call(&mut self, input: &mut Input<'_>) {
-        let call = CALLS[input.choice(13)];
-        self.host.break_call(call, [1, 2, 3, 10, 13, u32::MAX][input.choice(6)]);
+        let call = Call::ALL[input.choice(13)];
+        self.proxy.host.break_call(call, [1, 2, 3, 10, 13, u32::MAX][input.choice(6)]);
+        self.streams.iter_mut().for_each(|stream| stream.broken.extend([call]));
     }
 
     fn mend(&mut self) {
-        self.host.state().broken.clear();
+        let broken = std::mem::take(&mut self.proxy.host.state().broken);
+        if broken.contains_key(&Call::Clock) {
+            // Else it would stay unread until then.
+            self.tick_all();
+        }
     }
 
     /// What another proxy wrote into the store, or that it was lost.
@@ -696,96 +637,55 @@ impl Run {
             self.store.wipe();
             return;
         }
-        let (id, session) = self.minted(input);
+        let session = self.minted(input);
         let (key, scope) = (input.choice(4), input.choice(2));
-        let store_key = StoreKey::of(&id, SCOPES[scope], "mooring");
+        let store_key = StoreKey::of(&session.id, SCOPES[scope], "mooring");
         let value = match input.choice(3) {
             0 | 1 => value::seal(&session, &store_key, &keyring(key, scope)),
             _ => value::tombstone(&store_key, &keyring(key, scope)),
         };
-        self.pinned(id, &session);
+        self.pinned(&session);
         self.store.plant(&store_key, &value);
     }
 
-    /// A stream is over.
-    fn done(&mut self, input: &mut Input<'_>) {
-        let Some(at) = self.some_stream(input, |stream| stream.stage != Stage::Done) else { return };
-        self.end(at);
-        if !input.flag() {
+    /// A client leaves, or has got all.
+    fn leave(&mut self, input: &mut Input<'_>) {
+        if let Some(at) = self.some_stream(input, |_| true) {
             self.forget(at);
         }
     }
 
-    fn end(&mut self, at: usize) {
-        let id = self.streams[at].id;
-        self.callback(id.into(), |contexts| contexts.on_delete(id.into()));
-        let state = self.host.state();
-        let headers = state.streams.get(&id.into());
-        let stream = &mut self.streams[at];
-        (stream.stage, stream.paused) = (Stage::Done, None);
-        stream.last = headers.map(|stream| (stream.request_headers.clone(), stream.response_headers.clone()));
-        drop(state);
-        self.watch();
-    }
-
-    fn delete(&mut self, input: &mut Input<'_>) {
-        if let Some(at) = self.some_stream(input, |stream| stream.stage == Stage::Done) {
-            self.forget(at);
-        }
-    }
-
-    /// A stream's context is gone.
     fn forget(&mut self, at: usize) {
-        let id = self.streams.remove(at).id;
-        self.callback(id.into(), |contexts| contexts.on_delete(id.into()));
-        let mut state = self.host.state();
-        state.streams.remove(&id.into());
-        state.gone.insert(id.into());
-        drop(state);
-        self.watch();
+        self.proxy.end(self.streams.remove(at).id);
+        self.look_around();
     }
 
     /// The proxy follows a redirect by itself: the filter runs anew, on the headers as they are now.
     fn redirect(&mut self, input: &mut Input<'_>) {
-        let Some(at) = self.some_stream(input, |stream| stream.stage == Stage::Upstream && stream.paused.is_none())
-        else {
-            return;
-        };
-        self.end(at);
-        let (headers, properties) = {
-            let mut state = self.host.state();
-            let declared = state.declared.clone();
-            let stream = state.streams.remove(&self.streams[at].id.into()).unwrap_or_default();
-            let kept = stream.properties.into_iter().filter(|(name, _)| declared.contains(name));
-            (stream.request_headers, kept.collect())
-        };
-        let root = self.streams[at].root;
-        let mut next = self.stream(root, headers);
-        let stream = &self.streams[at];
-        next.redirected = true;
-        next.clock_moved = stream.clock_moved;
-        next.broken = stream.broken.clone();
-        next.sessions = stream.sessions.clone();
-        next.told = stream.told.clone();
-        self.forget(at);
-        if self.roots[root].over {
+        let Some(at) = self.some_stream(input, |stream| stream.stage == Stage::Upstream) else { return };
+        let before = self.streams.remove(at);
+        if self.roots[before.root].over {
+            self.proxy.end(before.id);
             return;
         }
-        self.host.state().streams.entry(next.id.into()).or_default().properties = properties;
-        self.begin(next);
+        let came = self.proxy.host.state().streams[&before.id.into()].request_headers.clone();
+        let (id, _) = self.proxy.redirect(before.id, self.roots[before.root].id);
+        let mut next = self.stream(before.root, id, came);
+        // It goes by what was found out before.
+        next.ended.clear();
+        next.sessions.extend(before.sessions);
+        next.broken.extend(before.broken);
+        (next.redirected, next.clock_moved, next.told) = (true, before.clock_moved, before.told);
+        self.streams.push(next);
+        self.look_around();
     }
 
     /// A configuration is replaced, and drained.
     fn end_root(&mut self, input: &mut Input<'_>) {
         let Some(at) = self.some_root(input) else { return };
-        let id = self.roots[at].id;
-        self.callback(id, |contexts| contexts.on_delete(id));
+        self.proxy.delete(self.roots[at].id);
         self.roots[at].over = true;
-        // Envoy drains a root before; if it did not, nobody could wake these.
-        self.streams.iter_mut().filter(|stream| stream.root == at).for_each(|stream| stream.excused = true);
-        self.calls.iter_mut().filter(|call| call.root == at).for_each(|call| call.given_up = true);
-        self.host.state().gone.insert(id);
-        self.watch();
+        self.look_around();
     }
 
     /// Whatever happened, in the end everybody goes on, and the next request is served.
@@ -793,24 +693,24 @@ impl Run {
         self.mend();
         for _ in 0..3 {
             self.latest = self.latest.saturating_add(Duration::from_secs(60));
-            self.host.state().monotonic = self.latest;
-            for root in 0..self.roots.len() {
-                if !self.roots[root].over {
-                    self.tick_root(root);
-                }
-            }
+            self.proxy.host.state().monotonic = self.latest;
+            self.tick_all();
         }
-        let paused = self.streams.iter().find(|stream| stream.paused.is_some() && !stream.excused);
-        assert!(paused.is_none(), "{:?} waits for ever", paused.map(|stream| stream.id));
+        for stream in &self.streams {
+            // Envoy drains a root before it goes; if it did not, nobody could wake these.
+            let excused =
+                self.roots[stream.root].over || self.proxy.host.state().streams[&stream.id.into()].out_of_reach;
+            assert!(excused || self.proxy.paused(stream.id).is_none(), "{:?} waits for ever", stream.id);
+        }
         for root in (0..self.roots.len()).filter(|root| !self.roots[*root].over).collect::<Vec<_>>() {
-            let stream = self.stream(root, vec![line(":path", "/shop")]);
-            self.begin(stream);
+            self.begin(root, vec![line(":path", "/shop")]);
             assert_eq!(self.streams.last().map(|stream| stream.stage), Some(Stage::Upstream));
         }
+    }
+
+    /// Every client leaves.
+    fn clear(mut self) {
         while !self.streams.is_empty() {
-            if self.streams[0].stage != Stage::Done {
-                self.end(0);
-            }
             self.forget(0);
         }
     }

@@ -59,10 +59,19 @@ impl Version {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "model"))]
 impl Version {
-    pub(crate) fn for_test(text: &[u8]) -> Option<Self> {
+    /// A version of this text, if it can be one.
+    pub fn for_test(text: &[u8]) -> Option<Self> {
         Self::new(text)
+    }
+}
+
+#[cfg(feature = "model")]
+impl StoreKey {
+    /// A key of this text.
+    pub fn for_test(text: &str) -> Self {
+        Self(text.into())
     }
 }
 

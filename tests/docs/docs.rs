@@ -1,4 +1,5 @@
-//! What the pages under `docs/` and those beside the README show is tried: configs, YAML, links, and the tables of fields.
+//! What the pages under `docs/` and those beside the README show is tried: configs, YAML, and the tables of fields. Its links are
+//! for `scripts/test lint`.
 //!
 //! A `json` block is a config that is accepted. A comment in front of it says otherwise: `<!-- refused: PATH, … -->`, with the place of
 //! each error; `<!-- defaults -->` and `<!-- store defaults -->`, configs that say what the defaults are, of the whole and of a store;
@@ -107,30 +108,6 @@ fn every_program_on_the_page_about_clients_is_one_that_the_tests_run() {
     assert!(unseen.is_empty(), "not on the page: {unseen:?}");
 }
 
-/// The targets of `[text](target)` and `[label]: target`.
-fn links(prose: &str) -> Vec<&str> {
-    let inline = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ', '\n']).next());
-    let labels = prose.lines().filter(|line| line.starts_with('[')).filter_map(|line| line.split_once("]: "));
-    inline.chain(labels.map(|(_, target)| target.trim())).collect()
-}
-
-#[test]
-fn every_link_to_a_file_leads_to_one() {
-    let mut followed: u32 = 0;
-    for page in pages() {
-        let (folder, prose) = (page.path.parent().unwrap(), page.prose());
-        for link in links(&prose) {
-            let file = link.split('#').next().unwrap();
-            if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
-                continue;
-            }
-            assert!(folder.join(file).exists(), "{}: {link} leads nowhere", page.name());
-            followed = followed.saturating_add(1);
-        }
-    }
-    assert!(followed > 0);
-}
-
 /// The tests that a page names: links to Rust files, with a name in code marks as text, as in [`name`](file.rs).
 fn tests_named(page: &Page) -> Vec<(String, PathBuf)> {
     let links = page.text.split("[`").skip(1).filter_map(|rest| rest.split_once("`]("));
@@ -178,29 +155,6 @@ fn what_measurements_write_is_there() {
         }
     }
     assert!(filled > 5, "{filled}");
-}
-
-/// The anchor that a heading gets: lower case, hyphens for spaces, and no other punctuation.
-fn anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
-}
-
-#[test]
-fn every_link_to_a_section_leads_to_one() {
-    let pages = pages();
-    let mut followed: u32 = 0;
-    for page in &pages {
-        let prose = page.prose();
-        for (file, section) in links(&prose).into_iter().filter_map(|link| link.split_once('#')) {
-            let path = if file.is_empty() { page.path.clone() } else { page.path.parent().unwrap().join(file) };
-            let Some(target) = pages.iter().find(|known| known.path == path) else { continue };
-            let headings = target.text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
-            assert!(headings.map(anchor).any(|known| known == section), "{}: {file}#{section}", page.name());
-            followed = followed.saturating_add(1);
-        }
-    }
-    assert!(followed > 0);
 }
 
 /// The fields that the parser accepts, as `cookie.name` or `keys[].id`. It is asked for them: the error of an unknown field tells.

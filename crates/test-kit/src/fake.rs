@@ -1,4 +1,5 @@
-//! A proxy for tests: it holds state, as the real one does, and lets a test look at it and break it.
+//! A proxy for tests: it holds state, as the real one does, and lets a test look at it and break it. It notices what a filter must
+//! never do ([`State::violations`]): act for a context that is gone, let go on what was not paused, answer twice.
 //! Maps behave as Envoy's do: `set` leaves one line, reading one header gives its first line, names are in lower case.
 
 use mooring::clock::{Monotonic, UnixTime};
@@ -45,6 +46,25 @@ pub enum Call {
     Resume,
 }
 
+impl Call {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::Headers,
+        Self::Header,
+        Self::EditHeader,
+        Self::Property,
+        Self::SetProperty,
+        Self::Configuration,
+        Self::Clock,
+        Self::Random,
+        Self::Tick,
+        Self::Metric,
+        Self::Call,
+        Self::ActAs,
+        Self::Resume,
+    ];
+}
+
 /// What the proxy holds of one stream.
 #[derive(Debug, Default)]
 pub struct Stream {
@@ -64,6 +84,10 @@ pub struct Stream {
     pub responses_resumed: u32,
     /// The status and the headers with which the plugin answered in the upstream's place.
     pub answered: Option<(u32, Vec<Line>)>,
+    /// What waits to be resumed.
+    pub paused: Option<Side>,
+    /// The proxy refused to resume it, or that anybody acts for it.
+    pub out_of_reach: bool,
 }
 
 /// A call that the plugin made.
@@ -88,7 +112,7 @@ pub struct Sent {
 pub struct State {
     /// The streams that there are.
     pub streams: BTreeMap<ContextId, Stream>,
-    /// Contexts that are gone: nobody can act as one.
+    /// Contexts that are gone, as the plugin was told: nobody may act as one.
     pub gone: BTreeSet<ContextId>,
     /// The context that host calls are about.
     pub effective: ContextId,
@@ -96,8 +120,8 @@ pub struct State {
     pub sent: Vec<Sent>,
     /// What the call came back with whose callback this is.
     pub call_response: (Vec<Line>, Vec<u8>),
-    /// What would have taken the real proxy down.
-    pub crashes: Vec<&'static str>,
+    /// What the filter did and must never do; some of it takes the real proxy down.
+    pub violations: Vec<&'static str>,
     /// Filter state that outlives a pass of the filter chain.
     pub declared: BTreeSet<String>,
     /// The plugin's configuration.
@@ -142,7 +166,12 @@ impl FakeProxy {
 
     /// From now on calls of this kind answer with `status`; 0 mends them.
     pub fn break_call(&self, call: Call, status: u32) {
-        self.state().broken.insert(call, status);
+        let mut state = self.state();
+        if status == 0 {
+            state.broken.remove(&call);
+        } else {
+            state.broken.insert(call, status);
+        }
     }
 
     /// A callback of this context begins.
@@ -150,14 +179,33 @@ impl FakeProxy {
         self.state().effective = context;
     }
 
+    fn is_out_of_reach(&self, context: ContextId) {
+        if let Some(stream) = self.state().streams.get_mut(&context) {
+            stream.out_of_reach = true;
+        }
+    }
+
     fn host_call(&self, call: Call) -> Result<RefMut<'_, State>, Status> {
         let mut state = self.state();
         state.calls = state.calls.saturating_add(1);
         state.journal.iter_mut().for_each(|journal| journal.push(call));
-        match state.broken.get(&call) {
-            Some(status) if *status != 0 => Err(Status(*status)),
-            Some(_) | None => Ok(state),
+        if call != Call::ActAs && state.gone.contains(&state.effective) {
+            state.violations.push("a host call was about a context that is gone");
         }
+        match state.broken.get(&call) {
+            Some(status) => Err(Status(*status)),
+            None => Ok(state),
+        }
+    }
+}
+
+impl Stream {
+    /// Sets a property, or takes it away.
+    pub fn set_property(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.properties.insert(name.into(), value.into()),
+            None => self.properties.remove(name),
+        };
     }
 }
 
@@ -172,7 +220,8 @@ impl State {
         self.metrics.get(at).cloned().ok_or(Status(2))
     }
 
-    fn map(&mut self, map: HeaderMap) -> &mut Vec<Line> {
+    /// A map of that stream, or of the call that came back.
+    pub fn map(&mut self, map: HeaderMap) -> &mut Vec<Line> {
         match map {
             HeaderMap::RequestHeaders => &mut self.stream().request_headers,
             HeaderMap::RequestTrailers => &mut self.stream().request_trailers,
@@ -292,8 +341,9 @@ impl Proxy for FakeProxy {
     }
 
     fn act_as(&self, context: ContextId) -> Result<(), Status> {
-        let mut state = self.host_call(Call::ActAs)?;
+        let mut state = self.host_call(Call::ActAs).inspect_err(|_| self.is_out_of_reach(context))?;
         if state.gone.contains(&context) {
+            state.violations.push("somebody acted as a context that is gone");
             return Err(Status(2));
         }
         state.effective = context;
@@ -302,10 +352,13 @@ impl Proxy for FakeProxy {
 
     fn call(&self, cluster: &str, headers: &Headers, body: &[u8], timeout: Duration) -> Result<CallId, Status> {
         let mut state = self.host_call(Call::Call)?;
+        let context = state.effective;
+        if state.streams.contains_key(&context) {
+            state.violations.push("a call was made for a stream: it dies with that");
+        }
         state.calls_sent = state.calls_sent.saturating_add(1);
         let id = CallId(state.calls_sent);
         let lines = headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let context = state.effective;
         state.sent.push(Sent { id, context, cluster: cluster.into(), headers: lines, body: body.into(), timeout });
         Ok(id)
     }
@@ -315,21 +368,29 @@ impl Proxy for FakeProxy {
     }
 
     fn resume(&self, side: Side) -> Result<(), Status> {
-        let mut state = self.host_call(Call::Resume)?;
+        let context = self.state().effective;
+        let mut state = self.host_call(Call::Resume).inspect_err(|_| self.is_out_of_reach(context))?;
         let stream = state.stream();
+        let paused = stream.paused.take();
         match side {
             Side::Request => stream.requests_resumed = stream.requests_resumed.saturating_add(1),
-            Side::Response if stream.response_headers.is_empty() => {
-                state.crashes.push("a response was resumed before its headers came");
-            }
             Side::Response => stream.responses_resumed = stream.responses_resumed.saturating_add(1),
+        }
+        if paused != Some(side) {
+            state.violations.push("something was resumed that was not paused");
         }
         Ok(())
     }
 
     fn respond(&self, status: u32, _details: &str, headers: &Headers, _body: &str) -> Result<(), Status> {
         let lines = headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self.host_call(Call::Resume)?.stream().answered = Some((status, lines));
+        let mut state = self.host_call(Call::Resume)?;
+        let stream = state.stream();
+        stream.paused = None;
+        let again = stream.answered.replace((status, lines)).is_some();
+        if again || stream.requests_resumed > 0 {
+            state.violations.push("a request was answered that was answered, or had gone on");
+        }
         Ok(())
     }
 

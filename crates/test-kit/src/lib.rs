@@ -2,7 +2,7 @@
 //!
 //! | feature | modules |
 //! | --- | --- |
-//! | – | [`fake`] (a proxy that holds state), [`proxy`] (drives the filter on it, callback by callback), [`world`] (what a proxy with hosts behind it looks like to a client), [`scenarios`] (what Mooring does, told in that world), [`browser`], [`tokens`] |
+//! | – | [`fake`] (a proxy that holds state), [`proxy`] (drives the filter on it, callback by callback), [`store`] (answers its calls, over each protocol), [`world`] (what a proxy with hosts behind it looks like to a client), [`scenarios`] (what Mooring does, told in that world), [`browser`], [`tokens`] |
 //! | `pages` | `pages` (the documentation, and the examples in it) |
 //! | `servers` | `servers` (the session store, Redis, Prometheus and others, as processes) |
 //! | `envoy` | `rig` (a real Envoy), `fleet` (several that share hosts and a store), `upstream` (the hosts), `meddler` (what may stand between Envoys and their store), `memory` |
@@ -30,6 +30,7 @@ pub mod rig;
 pub mod scenarios;
 #[cfg(feature = "servers")]
 pub mod servers;
+pub mod store;
 pub mod tokens;
 #[cfg(feature = "envoy")]
 pub mod upstream;

@@ -76,20 +76,6 @@ impl Page {
         blocks
     }
 
-    /// The text between fenced blocks, without what stands in backticks.
-    pub fn prose(&self) -> String {
-        let (mut prose, mut fenced) = (String::new(), false);
-        for line in self.text.lines() {
-            if line.trim_start().starts_with("```") {
-                fenced = !fenced;
-            } else if !fenced {
-                prose.extend(line.split('`').step_by(2));
-                prose.push('\n');
-            }
-        }
-        prose
-    }
-
     /// What stands in backticks, line by line, outside of fenced blocks.
     pub fn code(&self) -> Vec<&str> {
         let (mut code, mut fenced) = (Vec::new(), false);

@@ -1,10 +1,7 @@
 //! Proxies that share a store come to agree on a session, whatever happened between them: requests under way on several at once,
 //! hosts that fail, calls to the store that arrive late or in another order, answers and cookies that are lost.
 
-use crate::talk::{give, talk};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use mooring::clock::UnixTime;
+use mooring::config::Protocol;
 use mooring::ids::StreamId;
 use mooring::session::pin::Pins;
 use mooring::session::{Session, SessionId};
@@ -15,6 +12,7 @@ use mooring::store::protocol::{Answer, StoreKey};
 use mooring::store::value::{self, Stored};
 use mooring_test_kit::fake::Sent;
 use mooring_test_kit::proxy::{Proxy, ROOT, line};
+use mooring_test_kit::store;
 use mooring_test_kit::tokens::{self, keyring};
 use mooring_test_kit::world::plugin;
 use proptest::collection::vec;
@@ -96,15 +94,8 @@ struct Call {
 struct Flight {
     proxy: usize,
     stream: StreamId,
-    held: Held,
-}
-
-enum Held {
-    No,
-    /// Its response has come and waits. The client may never get it.
-    Yes {
-        lost: bool,
-    },
+    /// Its response has come, and waits. Whether the client will never get it.
+    held: Option<bool>,
 }
 
 struct Fleet {
@@ -192,10 +183,10 @@ impl Fleet {
             self.calls.extend(calls.map(|sent| Call { proxy: at, sent, said: None, returned: false }));
         }
         for flight in std::mem::take(&mut self.flights) {
-            let resumed = self.proxies[flight.proxy].resumed(flight.stream).1 > 0;
+            let waits = self.proxies[flight.proxy].paused(flight.stream).is_some();
             match flight.held {
-                Held::Yes { lost } if resumed => drop(self.deliver(&flight, lost)),
-                Held::Yes { .. } | Held::No => self.flights.push(flight),
+                Some(lost) if !waits => drop(self.deliver(&flight, lost)),
+                Some(_) | None => self.flights.push(flight),
             }
         }
     }
@@ -207,7 +198,8 @@ impl Fleet {
         if !on_their_way.is_empty() {
             let at = which % on_their_way.len();
             let call = &mut on_their_way[at];
-            call.said = Some(self.store.serve(&call.sent.headers, &call.sent.body));
+            let (key, command) = store::read(Protocol::Rest, &call.sent);
+            call.said = Some(self.store.answer(&key, &command));
         }
         match (before, self.stored()) {
             (None, _) => {}
@@ -239,35 +231,24 @@ impl Fleet {
                 }
                 (Fate::Answered, None) | (Fate::AnswerLost, _) | (Fate::CallLost, Some(_)) => Answer::Nothing,
             };
-            give(&mut self.proxies[call.proxy], &call.sent, answer);
+            self.proxies[call.proxy].tell(&call.sent, answer);
         }
     }
 
     fn pass(&mut self, time: Duration) {
-        for proxy in &mut self.proxies {
-            let mut state = proxy.host.state();
-            state.monotonic += time;
-            state.now = UnixTime(state.now.0 + time.as_secs());
-            drop(state);
-            proxy.tick(ROOT);
-        }
+        self.proxies.iter_mut().for_each(|proxy| proxy.pass(time));
     }
 
     fn request(&mut self, proxy: usize) {
         let mut headers = vec![line(":path", "/")];
         headers.extend(self.cookie.as_ref().map(|cookie| line("cookie", format!("m={cookie}"))));
         let (stream, _) = self.proxies[proxy].receive(ROOT, headers);
-        self.flights.push(Flight { proxy, stream, held: Held::No });
+        self.flights.push(Flight { proxy, stream, held: None });
     }
 
     /// Whether a request is at its upstream.
-    fn is_ready(&self, Flight { proxy, stream, held }: &Flight) -> bool {
-        matches!(held, Held::No) && self.proxies[*proxy].request_header(*stream, "x-mooring-session").is_some()
-    }
-
-    fn asked(&self, flight: &Flight) -> Option<String> {
-        let asked = self.proxies[flight.proxy].request_header(flight.stream, "x-mooring-host")?;
-        Some(String::from_utf8(STANDARD.decode(asked).expect("base64")).expect("text"))
+    fn is_ready(&self, flight: &Flight) -> bool {
+        flight.held.is_none() && self.proxies[flight.proxy].paused(flight.stream).is_none()
     }
 
     /// The response of the host that was asked for, or if that is down of another; the bridge names it then.
@@ -275,7 +256,7 @@ impl Fleet {
         match self.serve(&flight, host, action) {
             Action::Continue => drop(self.deliver(&flight, lost)),
             Action::Pause => {
-                flight.held = Held::Yes { lost };
+                flight.held = Some(lost);
                 self.flights.push(flight);
             }
         }
@@ -283,21 +264,18 @@ impl Fleet {
 
     fn serve(&mut self, flight: &Flight, host: usize, action: Option<&'static str>) -> Action {
         let up: Vec<&str> = HOSTS.into_iter().zip(self.up).filter(|(_, up)| *up).map(|(host, _)| host).collect();
-        let asked = self.asked(flight);
-        let serving = asked.clone().filter(|asked| up.contains(&asked.as_str()));
-        let serving = serving.unwrap_or_else(|| up[host % up.len()].to_owned());
-        let bridge = (asked.as_ref() != Some(&serving)).then(|| line("x-mooring-host", STANDARD.encode(&serving)));
+        let proxy = &mut self.proxies[flight.proxy];
+        let asked = proxy.asked(flight.stream).filter(|asked| up.contains(&asked.as_str()));
+        let serving = asked.unwrap_or_else(|| up[host % up.len()].to_owned());
         let said = action.map(|action| line("x-mooring-action", action));
-        let lines: Vec<_> = bridge.into_iter().chain(said).collect();
-        self.proxies[flight.proxy].served(flight.stream, &serving, &lines)
+        proxy.bridged(flight.stream, &serving, said.as_slice())
     }
 
     /// The client gets a response. Returns the decision, and whether it came with a cookie.
     fn deliver(&mut self, flight: &Flight, lost: bool) -> (String, bool) {
         let proxy = &mut self.proxies[flight.proxy];
         let decision = proxy.response_header(flight.stream, "x-decision").unwrap_or_default();
-        let cookie = proxy.response_header(flight.stream, "set-cookie");
-        let cookie = cookie.and_then(|line| Some(line.strip_prefix("m=")?.split(';').next()?.to_owned()));
+        let cookie = proxy.set_cookie(flight.stream);
         proxy.end(flight.stream);
         self.issued.extend(cookie.clone().filter(|cookie| !cookie.is_empty()));
         let new_cookie = cookie.is_some();
@@ -311,7 +289,11 @@ impl Fleet {
     fn sent_through(&mut self, proxy: usize) -> Flight {
         self.request(proxy);
         let flight = self.flights.pop().expect("the request");
-        while !self.is_ready(&flight) {
+        for round in 0.. {
+            if self.is_ready(&flight) {
+                break;
+            }
+            assert!(round < 1000, "it waits for ever");
             self.look_around();
             self.arrive(0);
             self.come_back(0, Fate::Answered);
@@ -346,18 +328,18 @@ impl Fleet {
 
     fn wait(&mut self, time: Duration) {
         self.pass(time);
-        self.proxies.iter_mut().for_each(|proxy| talk(proxy, &mut self.store));
+        self.proxies.iter_mut().for_each(|proxy| proxy.talk(&mut self.store));
     }
 
     /// A request while nothing else happens.
     fn see(&mut self, proxy: usize) -> Seen {
         self.request(proxy);
         let flight = self.flights.pop().expect("the request");
-        talk(&mut self.proxies[proxy], &mut self.store);
-        let asked = self.asked(&flight);
+        self.proxies[proxy].talk(&mut self.store);
+        let asked = self.proxies[proxy].asked(flight.stream);
         let told = self.proxies[proxy].request_header(flight.stream, "x-mooring-session").expect("it goes on");
         self.serve(&flight, 0, None);
-        talk(&mut self.proxies[proxy], &mut self.store);
+        self.proxies[proxy].talk(&mut self.store);
         let (decision, new_cookie) = self.deliver(&flight, false);
         Seen { asked, told, decision, new_cookie }
     }

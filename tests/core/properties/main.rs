@@ -12,6 +12,5 @@ mod breaker;
 mod cache;
 mod convergence;
 mod cookie;
-mod talk;
 mod timeouts;
 mod token;

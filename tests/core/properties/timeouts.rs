@@ -3,9 +3,6 @@
 //! The oracle knows of each session when it was created and under which timeout, and of each cookie when it was issued. It knows
 //! nothing of tokens: an id is read from one to tell sessions apart.
 
-use crate::talk::{give, talk};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
 use mooring::ids::ContextId;
 use mooring::ids::StreamId;
@@ -200,11 +197,11 @@ impl World {
         if fails {
             let mut sent = self.proxy.sent();
             while let Some(call) = sent.pop() {
-                give(&mut self.proxy, &call, Answer::Nothing);
+                self.proxy.tell(&call, Answer::Nothing);
                 sent.extend(self.proxy.sent());
             }
         }
-        talk(&mut self.proxy, store);
+        self.proxy.talk(store);
     }
 
     /// Whether the cookie's session may still choose a host.
@@ -230,30 +227,22 @@ impl World {
         headers.extend(cookie.as_ref().map(|cookie| line("cookie", format!("m={}", cookie.value))));
 
         let mut alive = cookie.as_ref().is_some_and(|cookie| self.is_alive(cookie, &rules));
-        let (id, mut action) = self.proxy.receive(root(at), headers);
+        let (mut id, mut action) = self.proxy.receive(root(at), headers);
         self.talk(visit.store_fails);
         self.check(id, action, cookie.as_ref(), alive)?;
         if let Some(step) = visit.redirected {
             self.set_clock(step);
             alive = alive && cookie.as_ref().is_some_and(|cookie| self.is_alive(cookie, &rules));
-            self.proxy.host.enter(id.into());
-            self.proxy.contexts.on_delete(id.into());
-            self.proxy.contexts.on_stream_create(id, root(at));
-            action = self.proxy.contexts.on_request_headers(id);
+            (id, action) = self.proxy.redirect(id, root(at));
             self.talk(visit.store_fails);
             self.check(id, action, cookie.as_ref(), alive)?;
         }
 
         self.set_clock(visit.meanwhile);
         let now = self.now();
-        let asked = self.proxy.request_header(id, "x-mooring-host");
-        let asked = asked.map(|value| String::from_utf8(STANDARD.decode(value).expect("base64")).expect("text"));
-        let serving = visit.moved.map(|host| HOSTS[host].to_owned()).or(asked.clone());
-        let serving = serving.unwrap_or_else(|| HOSTS[0].to_owned());
-        let bridge = (asked.as_ref() != Some(&serving)).then(|| line("x-mooring-host", STANDARD.encode(&serving)));
+        let serving = visit.moved.map(|host| HOSTS[host].to_owned()).or(self.proxy.asked(id));
         let said = visit.action.map(|word| line("x-mooring-action", word));
-        let lines: Vec<_> = bridge.into_iter().chain(said).collect();
-        self.proxy.served(id, &serving, &lines);
+        self.proxy.bridged(id, &serving.unwrap_or_else(|| HOSTS[0].to_owned()), said.as_slice());
         self.talk(visit.store_fails);
 
         let decision = self.proxy.response_header(id, "x-decision").unwrap_or_default();
@@ -262,9 +251,7 @@ impl World {
         {
             self.over.insert(cookie.id);
         }
-        let issued = self.proxy.response_header(id, "set-cookie");
-        let issued = issued.and_then(|line| Some(line.strip_prefix("m=")?.split(';').next()?.to_owned()));
-        if let Some(value) = issued.filter(|value| !value.is_empty()) {
+        if let Some(value) = self.proxy.set_cookie(id).filter(|value| !value.is_empty()) {
             self.issued(value, &decision, cookie.as_ref(), alive, now, &rules)?;
         }
         self.proxy.end(id);

@@ -2,12 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mooring::clock::UnixTime;
 use mooring::ids::StreamId;
-use mooring::shell::contexts::{Action, Contexts};
-use mooring_test_kit::fake::{Call, FakeProxy, Line};
-use mooring_test_kit::proxy::{ROOT, line};
-use mooring_test_kit::tokens;
+use mooring::shell::contexts::Action;
+use mooring_test_kit::fake::{Call, Line, Stream};
+use mooring_test_kit::proxy::{Proxy, ROOT, line};
 use mooring_test_kit::world::{Bridge, HostState, Request, Response, Setup, World};
 use serde_json::Value;
 use std::time::Duration;
@@ -25,9 +23,7 @@ struct Cluster {
 }
 
 pub struct FakeWorld {
-    pub host: FakeProxy,
-    contexts: Contexts<FakeProxy>,
-    streams: u32,
+    pub proxy: Proxy,
     bridge: Bridge,
     clusters: [Cluster; 2],
     weighted_turn: usize,
@@ -43,14 +39,6 @@ struct Answer {
 }
 
 impl FakeWorld {
-    fn contexts(host: &FakeProxy, plugin: &Value) -> Contexts<FakeProxy> {
-        host.state().configuration = plugin.to_string().into_bytes();
-        let mut contexts = Contexts::new(host.clone());
-        contexts.on_root_create(ROOT);
-        assert!(contexts.on_configure(ROOT), "{:?}", host.state().log);
-        contexts
-    }
-
     /// The routed cluster: 0 is `app`, 1 is `other`.
     fn route(&mut self, path: &str) -> Option<usize> {
         if path.starts_with("/local") {
@@ -64,24 +52,21 @@ impl FakeWorld {
     }
 
     /// The host that the override header asks for.
-    fn wanted(&self) -> Option<String> {
-        let mut state = self.host.state();
-        let value = state.stream().request_headers.iter().find(|(name, _)| name == b"x-mooring-host")?.1.clone();
+    fn wanted(&self, id: StreamId) -> Option<String> {
         match self.bridge {
-            Bridge::StatefulSession | Bridge::Strict => String::from_utf8(STANDARD.decode(value).ok()?).ok(),
-            Bridge::OverrideHost => String::from_utf8(value).ok(),
+            Bridge::StatefulSession | Bridge::Strict => self.proxy.asked(id),
+            Bridge::OverrideHost => self.proxy.request_header(id, "x-mooring-host"),
         }
     }
 
     /// The proxy's and the upstream's part of a request.
-    fn forward(&mut self, cluster: Option<usize>, path: &str) -> Answer {
+    fn forward(&mut self, cluster: Option<usize>, path: &str, wanted: Option<&str>) -> Answer {
         let local = |status: &str, served| Answer { local: true, served, headers: vec![line(":status", status)] };
         let Some(cluster) = cluster else { return local("200", None) };
-        let wanted = self.wanted();
         let ignores_health = self.bridge == Bridge::OverrideHost;
         let usable = |host: &&Host| host.state != HostState::Unhealthy || ignores_health;
         let cluster = &mut self.clusters[cluster];
-        let found = cluster.hosts.iter().filter(usable).find(|host| Some(host.address) == wanted.as_deref());
+        let found = cluster.hosts.iter().filter(usable).find(|host| Some(host.address) == wanted);
         if self.bridge == Bridge::Strict && wanted.is_some() && found.is_none() {
             return local("503", None);
         }
@@ -105,19 +90,6 @@ impl FakeWorld {
             None => local("503", None),
         }
     }
-
-    fn tick(&mut self) {
-        self.host.enter(ROOT);
-        self.contexts.on_tick(ROOT);
-    }
-
-    fn set_property(&self, path: &str, value: Option<&str>) {
-        let mut state = self.host.state();
-        match value {
-            Some(value) => state.stream().properties.insert(path.into(), value.into()),
-            None => state.stream().properties.remove(path),
-        };
-    }
 }
 
 /// What `examples/upstream` answers.
@@ -137,15 +109,11 @@ fn upstream_answer(path: &str) -> Vec<Line> {
 
 impl World for FakeWorld {
     fn start(setup: Setup) -> Self {
-        let host = FakeProxy::default();
-        host.state().now = UnixTime(tokens::now());
         let healthy = |(name, address)| Host { name, address, state: HostState::Healthy };
         let app = [("a", "127.0.0.1:9001"), ("b", "127.0.0.1:9002"), ("c", "127.0.0.1:9003")].map(healthy);
         let other = [("d", "127.0.0.1:9004"), ("e", "127.0.0.1:9005")].map(healthy);
         Self {
-            contexts: Self::contexts(&host, &setup.plugin),
-            streams: 1,
-            host,
+            proxy: Proxy::with(&setup.plugin),
             bridge: setup.bridge,
             clusters: [
                 Cluster { name: "app", hosts: app.into(), turn: 0 },
@@ -158,45 +126,32 @@ impl World for FakeWorld {
 
     fn send(&mut self, request: &Request) -> Response {
         let cluster = self.route(&request.path);
-        self.streams += 1;
-        let id = StreamId(self.streams);
-        self.host.enter(id.into());
-        self.contexts.on_stream_create(id, ROOT);
-        {
-            let mut state = self.host.state();
-            let stream = state.stream();
-            stream.request_headers = vec![line(":path", &request.path)];
-            stream.request_headers.extend(request.headers.iter().map(|(name, value)| line(name, value)));
-        }
-        self.set_property("xds.cluster_name", cluster.map(|cluster| self.clusters[cluster].name));
-        assert_eq!(self.contexts.on_request_headers(id), Action::Continue);
+        let mut stream = Stream { request_headers: vec![line(":path", &request.path)], ..Stream::default() };
+        stream.request_headers.extend(request.headers.iter().map(|(name, value)| line(name, value)));
+        stream.set_property("xds.cluster_name", cluster.map(|cluster| self.clusters[cluster].name));
+        let (id, action) = self.proxy.begin(ROOT, stream);
+        assert_eq!(action, Action::Continue);
 
-        let wanted = self.wanted();
-        let answer = self.forward(cluster, &request.path);
-        let mut upstream_got = self.host.state().stream().request_headers.clone();
+        let wanted = self.wanted(id);
+        let answer = self.forward(cluster, &request.path, wanted.as_deref());
+        let mut upstream_got = std::mem::take(&mut self.proxy.host.state().stream().request_headers);
         upstream_got.retain(|(name, _)| name != b"x-mooring-host");
-        self.set_property("upstream.address", answer.served.map(|(_, address)| address));
-        self.set_property("response.code_details", Some(if answer.local { "local" } else { "via_upstream" }));
+        let address = answer.served.map(|(_, address)| address);
         let mut headers = answer.headers;
-        if let Some((_, address)) = answer.served
+        if let Some(address) = address
             && self.bridge != Bridge::OverrideHost
             && wanted.as_deref() != Some(address)
         {
             headers.retain(|(name, _)| name != b"x-mooring-host");
             headers.push(line("x-mooring-host", STANDARD.encode(address)));
         }
-        {
-            let mut state = self.host.state();
-            let stream = state.stream();
-            stream.request_headers.clear();
-            stream.response_headers = headers;
-        }
         if self.mend_for_responses {
-            self.host.break_call(Call::EditHeader, 0);
+            self.proxy.host.break_call(Call::EditHeader, 0);
         }
-        assert_eq!(self.contexts.on_response_headers(id), Action::Continue);
-        self.contexts.on_delete(id.into());
-        let stream = self.host.state().streams.remove(&id.into()).expect("the stream");
+        let details = if answer.local { "local" } else { "via_upstream" };
+        let cluster = cluster.map(|cluster| self.clusters[cluster].name);
+        assert_eq!(self.proxy.respond(id, headers, details, address, cluster), Action::Continue);
+        let stream = self.proxy.end(id);
 
         let text = |lines: &[Line]| -> Vec<(String, Vec<u8>)> {
             lines.iter().map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.clone())).collect()
@@ -217,26 +172,21 @@ impl World for FakeWorld {
     }
 
     fn pass(&mut self, seconds: u64) {
-        {
-            let mut state = self.host.state();
-            state.now = UnixTime(state.now.0 + seconds);
-            state.monotonic += Duration::from_secs(seconds);
-        }
-        self.tick();
+        self.proxy.pass(Duration::from_secs(seconds));
     }
 
+    /// A new VM: what the old one knew is gone.
     fn reconfigure(&mut self, plugin: Value) {
-        self.tick();
-        self.contexts = Self::contexts(&self.host, &plugin);
+        self.proxy.tick(ROOT);
+        self.proxy.start(&plugin);
     }
 
     fn restart(&mut self) {
-        let plugin = serde_json::from_slice(&self.host.state().configuration).expect("a configuration");
+        let plugin = serde_json::from_slice(&self.proxy.host.state().configuration).expect("a configuration");
         self.reconfigure(plugin);
     }
 
     fn counter(&mut self, name: &str) -> u64 {
-        self.tick();
-        self.host.state().counters.get(name).copied().unwrap_or(0)
+        self.proxy.counter(name)
     }
 }

@@ -16,10 +16,10 @@ fn version(plugin: &Value) -> String {
 /// A session begins at a root, and comes back.
 fn visit(proxy: &mut Proxy, root: ContextId) {
     let (id, _) = proxy.receive(root, vec![line(":path", "/")]);
-    proxy.served(id, "127.0.0.1:9001", &[line("x-mooring-host", "x")]);
-    let cookie = proxy.response_header(id, "set-cookie").expect("a cookie");
+    proxy.bridged(id, "127.0.0.1:9001", &[]);
+    let cookie = proxy.set_cookie(id).expect("a cookie");
     proxy.end(id);
-    let (id, _) = proxy.receive(root, vec![line(":path", "/"), line("cookie", cookie.split(';').next().expect("it"))]);
+    let (id, _) = proxy.receive(root, vec![line(":path", "/"), line("cookie", format!("m={cookie}"))]);
     proxy.served(id, "127.0.0.1:9001", &[]);
     proxy.end(id);
 }
@@ -37,7 +37,7 @@ fn roots_add_up_and_take_back_what_was_theirs() {
         [ROOT, OTHER].into_iter().for_each(|root| proxy.tick(root));
         assert_eq!((proxy.gauge(&version(&first)), proxy.gauge(TOKENS)), (2, 3));
     }
-    proxy.contexts.on_delete(OTHER);
+    proxy.delete(OTHER);
     assert_eq!((proxy.gauge(&version(&first)), proxy.gauge(TOKENS)), (1, 2));
     let second = plugin(json!({"scope": "other"}));
     assert!(proxy.set_up(ROOT, &second));
@@ -50,7 +50,7 @@ fn roots_add_up_and_take_back_what_was_theirs() {
 fn a_configuration_that_was_only_tried_out_leaves_nothing() {
     let plugin = plugin(json!({}));
     let mut proxy = Proxy::with(&plugin);
-    proxy.contexts.on_delete(ROOT);
+    proxy.delete(ROOT);
     assert_eq!(proxy.gauge(&version(&plugin)), 0);
 }
 
@@ -79,6 +79,6 @@ fn an_open_breaker_is_told() {
     }
     proxy.tick(ROOT);
     assert_eq!(proxy.gauge("mooring_store_breaker_open"), 1);
-    proxy.contexts.on_delete(ROOT);
+    proxy.delete(ROOT);
     assert_eq!(proxy.gauge("mooring_store_breaker_open"), 0);
 }

@@ -7,7 +7,7 @@ use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::session::{Session, SessionId};
 use mooring::shell::contexts::Action;
 use mooring_test_kit::browser::Browser;
-use mooring_test_kit::fake::{Call, FakeProxy, Line, Sent};
+use mooring_test_kit::fake::{Call, Line, Sent};
 use mooring_test_kit::proxy::{Proxy, ROOT, line};
 use mooring_test_kit::tokens::{self, keyring, sign, timed};
 use mooring_test_kit::world::{NEW_SECRET, Request, Setup, World, plugin};
@@ -206,23 +206,19 @@ fn nothing_that_a_client_an_upstream_or_a_store_sends_is_logged() {
 
 #[test]
 fn a_refused_config_cannot_forge_a_line_of_the_log() {
-    let host = FakeProxy::default();
     let forged = "x\n[critical] forged";
     let config = json!({
         forged: 1, "keys": [{"id": forged, "secret": {"env": forged}, forged: 1}], "scope": forged,
         "cookie": {"name": forged, "same_site": forged, "path": forged}, "session": {"idle_timeout": forged},
         "store": {"cluster": forged, "namespace": forged, "token": {"text": forged}}, "debug_header": forged,
     });
-    host.state().configuration = config.to_string().into_bytes();
-    let mut contexts = mooring::shell::contexts::Contexts::new(host.clone());
-    contexts.on_root_create(ROOT);
-    assert!(!contexts.on_configure(ROOT));
-    let log = host.state().log.concat();
+    let mut proxy = Proxy::default();
+    assert!(!proxy.set_up(ROOT, &config));
+    let log = proxy.host.state().log.concat();
     assert!(log.lines().count() > 8, "{log}");
     assert!(!log.contains("forged"), "{log}");
-    host.state().configuration = format!("{{\"keys\": {forged}").into_bytes();
-    assert!(!contexts.on_configure(ROOT));
-    assert!(!host.state().log.concat().contains("forged"));
+    assert!(!proxy.set_up_with(ROOT, format!("{{\"keys\": {forged}").into_bytes()));
+    assert!(!proxy.host.state().log.concat().contains("forged"));
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! What the filter asks of the proxy for a session store: who is paused, who is woken, and for whom calls are made.
 
-use mooring::ids::ContextId;
+use mooring::ids::{ContextId, StreamId};
 use mooring::shell::contexts::Action;
 use mooring::shell::proxy::HeaderMap;
-
-use mooring::ids::{CallId, StreamId};
 use mooring_test_kit::fake::Call;
 use mooring_test_kit::proxy::{Proxy, ROOT, line};
 use mooring_test_kit::tokens::{self, keyring, sign, timed};
@@ -36,17 +34,6 @@ fn a_lookup_pauses_the_request_is_made_for_the_root_and_its_answer_resumes() {
     let (next, action) = proxy.request(ROOT);
     assert_eq!((action, proxy.sent().len()), (Action::Continue, 0), "now it is known");
     assert!(proxy.request_header(next, "x-mooring-host").is_some());
-}
-
-#[test]
-fn requests_of_one_session_wait_for_one_lookup() {
-    let mut proxy = Proxy::with_store(json!({}));
-    let waiting: Vec<StreamId> = (0..64).map(|_| proxy.request(ROOT).0).collect();
-    let call = proxy.sent_one();
-    proxy.answer(&call, "404", b"");
-    assert!(waiting.iter().all(|id| proxy.resumed(*id) == (1, 0)));
-    assert!(waiting.iter().all(|id| proxy.request_header(*id, "x-mooring-host").is_some()));
-    assert_eq!(proxy.sent().len(), 1, "one of them writes it");
 }
 
 #[test]
@@ -110,8 +97,7 @@ fn a_call_that_comes_to_nothing_lets_the_request_go_on() {
         let mut proxy = Proxy::with_store(json!({}));
         let (id, _) = proxy.request(ROOT);
         let call = proxy.sent_one();
-        proxy.host.enter(ROOT);
-        proxy.contexts.on_call_response(ROOT, call.id, lines, 0);
+        proxy.callback(ROOT, |contexts| contexts.on_call_response(ROOT, call.id, lines, 0));
         assert_eq!(proxy.resumed(id), (1, 0));
         assert!(proxy.request_header(id, "x-mooring-host").is_some(), "the cookie is trusted");
         assert_eq!(proxy.counter("mooring_faults.kind=store_unavailable"), 1);
@@ -124,8 +110,7 @@ fn an_answer_that_is_too_long_is_not_read() {
     let (id, _) = proxy.request(ROOT);
     let call = proxy.sent_one();
     let before = proxy.host.state().calls;
-    proxy.host.enter(ROOT);
-    proxy.contexts.on_call_response(ROOT, call.id, 1, 4097);
+    proxy.callback(ROOT, |contexts| contexts.on_call_response(ROOT, call.id, 1, 4097));
     assert_eq!(proxy.resumed(id), (1, 0));
     assert!(proxy.host.state().calls - before < 10);
     assert_eq!(proxy.counter("mooring_faults.kind=store_too_large"), 1);
@@ -162,11 +147,11 @@ fn contexts_that_are_gone_are_forgotten() {
     proxy.end(id);
     let before = proxy.host.state().calls;
     proxy.response(id, &[]);
-    proxy.contexts.on_trailers(id, HeaderMap::ResponseTrailers);
+    proxy.trailers(id, HeaderMap::ResponseTrailers, Vec::new());
     assert_eq!(proxy.host.state().calls, before, "a stream");
-    proxy.contexts.on_delete(ROOT);
+    proxy.delete(ROOT);
     let before = proxy.host.state().calls;
-    proxy.contexts.on_tick(ROOT);
+    proxy.tick(ROOT);
     assert_eq!(proxy.host.state().calls, before, "a root");
 }
 
@@ -175,7 +160,7 @@ fn a_logout_that_the_store_has_not_confirmed_when_the_root_ends_is_counted() {
     let mut proxy = Proxy::with_store(json!({}));
     let id = known(&mut proxy);
     proxy.response(id, &[line("x-mooring-action", "end")]);
-    proxy.contexts.on_delete(ROOT);
+    proxy.delete(ROOT);
     let lost = proxy.host.state().counters.get("mooring_faults.kind=revocation_lost").copied();
     assert_eq!(lost, Some(1));
 }
@@ -239,8 +224,7 @@ fn a_logout_of_which_the_store_cannot_be_told_is_answered_all_the_same() {
     assert!(proxy.response_header(id, "set-cookie").is_some());
     assert_eq!(proxy.resumed(id), (1, 0), "in its own callback it need not be resumed");
     proxy.host.break_call(Call::Call, 0);
-    proxy.host.enter(ROOT);
-    proxy.contexts.on_tick(ROOT);
+    proxy.tick(ROOT);
     let revoke = proxy.sent_one();
     assert_eq!(revoke.context, ROOT, "it is tried again");
 }
@@ -275,20 +259,11 @@ fn what_the_proxy_never_answers_is_given_up_by_the_timer() {
     let call = proxy.sent_one();
     for (seconds, resumed) in [(2, 0), (1, 1)] {
         proxy.host.state().monotonic += Duration::from_secs(seconds);
-        proxy.host.enter(ROOT);
-        proxy.contexts.on_tick(ROOT);
+        proxy.tick(ROOT);
         assert_eq!(proxy.resumed(id), (resumed, 0));
     }
     proxy.answer(&call, "404", b"");
     assert_eq!(proxy.resumed(id), (1, 0));
-    assert_eq!(proxy.counter("mooring_faults.kind=store_late"), 1);
-}
-
-#[test]
-fn a_call_that_nobody_made_is_counted_and_ignored() {
-    let mut proxy = Proxy::with_store(json!({}));
-    proxy.host.enter(ROOT);
-    proxy.contexts.on_call_response(ROOT, CallId(4711), 1, 3);
     assert_eq!(proxy.counter("mooring_faults.kind=store_late"), 1);
 }
 
@@ -312,9 +287,7 @@ fn an_answer_goes_to_the_root_that_asked_though_another_is_in_force() {
 fn without_a_store_nothing_is_asked() {
     let mut proxy = Proxy::with_store(json!({}));
     let plain = ContextId(2);
-    proxy.host.state().configuration = plugin(json!({})).to_string().into_bytes();
-    proxy.contexts.on_root_create(plain);
-    assert!(proxy.contexts.on_configure(plain));
+    assert!(proxy.set_up(plain, &plugin(json!({}))));
     let (id, action) = proxy.request(plain);
     assert_eq!((action, proxy.sent().len()), (Action::Continue, 0));
     assert!(proxy.request_header(id, "x-mooring-host").is_some());
@@ -371,18 +344,16 @@ fn where_the_proxy_does_not_take_the_answer_the_request_goes_on_without_what_is_
     let mut proxy = Proxy::with_store(json!({"on_error": "fail"}));
     proxy.host.break_call(Call::Call, 10);
     proxy.host.break_call(Call::Resume, 10);
-    let id = StreamId(900);
-    proxy.host.enter(id.into());
-    proxy.contexts.on_stream_create(id, ROOT);
     let now = tokens::now();
     let cookie = format!("m={}", sign(&timed(now, now, now + 1000), &keyring("m")));
-    proxy.host.state().stream().request_headers = vec![
+    let headers = [
         line(":path", "/"),
         line("cookie", &cookie),
         line("x-mooring-host", "ZXZpbA=="),
         line("x-mooring-session", "evil"),
     ];
-    assert_eq!(proxy.contexts.on_request_headers(id), Action::Continue);
+    let (id, action) = proxy.receive(ROOT, headers.into());
+    assert_eq!(action, Action::Continue);
     assert_eq!(
         (proxy.request_header(id, "x-mooring-host"), proxy.request_header(id, "x-mooring-session")),
         (None, None)
