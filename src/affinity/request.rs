@@ -156,7 +156,7 @@ impl Affinity {
         };
         let found = match inputs.monotonic() {
             Some(now) => store.lookup(&waiting.opened.session, stream, now, &mut worker.counts),
-            // Removed a clock nothing can be believed for a while.
+            // Without a clock nothing can be believed for a while.
             None => Some(LookupOutcome::Failed),
         };
         match found {

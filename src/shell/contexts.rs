@@ -20,7 +20,7 @@ use metrics::ProxyMetrics;
 use std::rc::Rc;
 use streams::Streams;
 
-/// How often the calls of the proxy, in milliseconds: to be handed what was counted, and for what is overdue.
+/// How often the proxy calls, in milliseconds: to be handed what was counted, and for what is overdue.
 const TICK: u32 = 1000;
 
 /// The filter state that the access log shows as `%FILTER_STATE(wasm.mooring:PLAIN)%`.

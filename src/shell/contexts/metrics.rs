@@ -11,7 +11,7 @@ use std::rc::Rc;
 pub(super) struct ProxyMetrics {
     config: Rc<Config>,
     version: String,
-    /// By their places. `None`: a proxy that no session was pinned to yet, or a key that is not configured.
+    /// By their places. `None`: a host that no session was pinned to yet, or a key that is not configured.
     counters: Vec<Option<MetricId>>,
     histograms: Vec<MetricId>,
     gauges: Vec<SharedGauge>,
