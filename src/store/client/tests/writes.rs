@@ -219,3 +219,13 @@ fn where_a_lost_session_is_over_a_forgotten_version_does_not_revive_it() {
     worker.talk(&mut store);
     assert_eq!(store.value(&key()), None, "it may have been ended, and its tombstone lost with the rest");
 }
+
+#[test]
+fn a_copy_that_the_store_has_already_is_not_written_again() {
+    let (mut store, mut worker) = (Model::default(), Worker::new());
+    Worker::new().put_into(&mut store, &session(0, A));
+    assert!(worker.write(&session(0, A), Some(1)));
+    assert_eq!(worker.talk(&mut store), [(stream(1), CallOutcome::Write(WriteOutcome::Settled))]);
+    assert_eq!(worker.calls(Operation::Create, CallResult::Conflict), 1);
+    assert_eq!(worker.calls(Operation::Move, CallResult::Ok), 0);
+}
