@@ -89,14 +89,22 @@ debian_packages() {
     sudo=sudo
   fi
   note "installing$missing with apt-get, for $reason (about half a minute)"
-  # A third-party list that cannot be refreshed is no reason to stop. The split of $missing is meant.
-  $sudo apt-get update -qq >&2 </dev/null || true
+  # The split of $missing is meant.
   # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 $missing \
-    >&2 </dev/null || {
+  locked "$cache/apt.lock" apt_install "$sudo" $missing || {
     note "apt-get could not install$missing"
     return 1
   }
+}
+# One at a time: what reads the lists while another writes them finds no package.
+apt_install() {
+  local sudo=$1
+  shift
+  # A third-party list that cannot be refreshed is no reason to stop. An empty $sudo is meant to vanish.
+  # shellcheck disable=SC2086
+  $sudo apt-get update -qq >&2 </dev/null || true
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >&2 </dev/null
 }
 
 # replace PAGE MARKER FILE: puts FILE between <!-- MARKER --> and <!-- end of MARKER --> in the page.

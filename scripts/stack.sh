@@ -172,14 +172,17 @@ start_stack() {
     check_port "$(port_of "$name")" "host $name"
   done
 
-  # Side by side: downloads leave both cores idle, and the plugin's last step one.
+  # Side by side: downloads leave both cores idle, and a build's last step one.
   cargo build --locked --package mooring-store --package upstream &
   local programs=$!
+  scripts/tools envoy >/dev/null &
+  local download=$!
   # shellcheck disable=SC2064
-  trap "kill $programs 2>/dev/null || true" EXIT
-  envoy=$(scripts/tools envoy)
+  trap "kill $programs $download 2>/dev/null || true" EXIT
   scripts/wasm
   wait "$programs" || die "mooring-store and the hosts do not build"
+  wait "$download" || die "there is no Envoy"
+  envoy=$(scripts/tools envoy)
 
   mkdir -p .run
   if [[ ! -s .run/key ]]; then
