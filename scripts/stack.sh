@@ -172,8 +172,8 @@ start_stack() {
     check_port "$(port_of "$name")" "host $name"
   done
 
-  # Side by side: downloads leave both cores idle, and a build's last step one.
-  cargo build --locked --package mooring-store --package upstream &
+  # Side by side: downloads leave both cores idle, and a build's last step one. The plugin takes longest: the others have what it leaves.
+  nice cargo build --locked --package mooring-store --package upstream &
   local programs=$!
   scripts/tools envoy >/dev/null &
   local download=$!
