@@ -27,11 +27,13 @@ port_of() {
   esac
 }
 
-# pid_of NAME: of a host.
-pid_of() {
+# find_pid NAME: sets pid to that of a host, empty where it has none. It prints nothing, because bash may lose the Ctrl-C that comes
+# within a $(…).
+find_pid() {
   local host
+  pid=''
   for host in $hosts; do
-    [[ ${host%=*} != "$1" ]] || echo "${host#*=}"
+    [[ ${host%=*} != "$1" ]] || pid=${host#*=}
   done
 }
 
@@ -136,7 +138,9 @@ store_seen() {
 }
 
 host_ready() {
-  alive "host $1" "$(pid_of "$1")" ".run/$1.log"
+  local pid
+  find_pid "$1"
+  alive "host $1" "$pid" ".run/$1.log"
   healthy "$admin" "$1" && healthy "$other_admin" "$1"
 }
 
