@@ -96,17 +96,21 @@ debian_packages() {
     return 1
   }
 }
-# One at a time: what reads the lists while another writes them finds no package.
+# apt_install SUDO PACKAGE…: one at a time, for what reads the lists while another writes them finds no package. Lists that know the packages
+# will do, until the mirror has them no more.
 apt_install() {
-  local sudo=$1
+  # Without a sync after each file, as in Debian's container images: beside a build that takes ten times as long.
+  local sudo=$1 install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+    -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-unsafe-io)
   shift
-  # A third-party list that cannot be refreshed is no reason to stop. An empty $sudo is meant to vanish.
+  # An empty $sudo is meant to vanish, here and below.
+  # shellcheck disable=SC2086
+  ! apt-get install -qq --simulate "$@" >/dev/null 2>&1 || ! $sudo "${install[@]}" "$@" >&2 </dev/null || return 0
+  # A third-party list that cannot be refreshed is no reason to stop.
   # shellcheck disable=SC2086
   $sudo apt-get update -qq >&2 </dev/null || true
-  # Without a sync after each file, as in Debian's container images: beside a build that takes ten times as long.
   # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 \
-    -o Dpkg::Options::=--force-unsafe-io "$@" >&2 </dev/null
+  $sudo "${install[@]}" "$@" >&2 </dev/null
 }
 
 # replace PAGE MARKER FILE: puts FILE between <!-- MARKER --> and <!-- end of MARKER --> in the page.
