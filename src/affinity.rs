@@ -8,18 +8,19 @@
 mod carried;
 mod request;
 mod response;
+mod turn;
 pub(crate) mod worker;
 
 pub(crate) use request::{PausedRequest, RequestStep};
 pub(crate) use response::{HeldResponse, Response};
+pub(crate) use turn::Turn;
 
 use crate::affinity::worker::{Sequence, Worker};
 use crate::clock::{Monotonic, UnixTime};
-use crate::config::{AccessLog, Config};
+use crate::config::Config;
 use crate::credential::verified::OpenedToken;
 use crate::headers::Headers;
-use crate::observe::decision::{Basis, Decision, Outcome};
-use crate::observe::metrics::Counter;
+use crate::observe::decision::Basis;
 use crate::session::SessionId;
 use crate::session::pin::{ClusterId, HostAddr};
 use std::rc::Rc;
@@ -129,40 +130,9 @@ impl Affinity {
         Self { config }
     }
 
-    /// A request was turned away: it has no response that would say so.
-    pub(crate) fn on_refused(&self, exchange: &Exchange, worker: &mut Worker) -> Option<Edit<'_>> {
-        let decision = Decision { outcome: Outcome::Failed, basis: exchange.basis, displaced: None };
-        self.report(decision, worker)
-    }
-
-    /// The proxy answers a request by itself while it waits for the store.
-    pub(crate) fn on_answered_while_waiting(&self, worker: &mut Worker) -> Option<Edit<'_>> {
-        self.on_left_while_waiting(worker);
-        self.report_untouched(Basis::Unconfirmed, worker)
-    }
-
-    /// A client does not wait for the store any longer.
-    pub(crate) fn on_left_while_waiting(&self, worker: &mut Worker) {
-        worker.count(Counter::Request(Basis::Unconfirmed));
-    }
-
-    /// The proxy answers by itself in place of a response that waits for the store.
-    pub(crate) fn on_answered_while_held(&self, held: &HeldResponse, worker: &mut Worker) -> Option<Edit<'_>> {
-        self.report_untouched(held.basis(), worker)
-    }
-
-    fn report_untouched(&self, basis: Basis, worker: &mut Worker) -> Option<Edit<'_>> {
-        self.report(Decision { outcome: Outcome::Untouched, basis, displaced: None }, worker)
-    }
-
-    /// Counts what was decided on a request, and tells the access log.
-    fn report(&self, decision: Decision, worker: &mut Worker) -> Option<Edit<'_>> {
-        worker.count(Counter::Session(decision.outcome));
-        if let Some(why) = decision.displaced {
-            worker.count(Counter::Displaced(why));
-        }
-        let logged = self.config.access_log == AccessLog::All || !decision.is_plain();
-        logged.then(|| Edit::Log(decision.line()))
+    /// One callback of a stream of this configuration.
+    pub(crate) fn turn<'p, 't>(&'p self, worker: &'t mut Worker, proxy: &'t dyn Inputs) -> Turn<'p, 't> {
+        Turn::new(self, worker, proxy)
     }
 
     /// What is to be kept for a later pass of a stream that ended before a response came: on an internal redirect Envoy runs

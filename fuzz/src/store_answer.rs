@@ -15,7 +15,7 @@ use mooring::ids::{CallId, StreamId};
 use mooring::observe::metrics::Counts;
 use mooring::session::pin::{ClusterId, HostAddr, Pin, Pins};
 use mooring::session::{Session, SessionId};
-use mooring::store::client::{CallOutcome, LookupOutcome, StoreClient};
+use mooring::store::client::{CallOutcome, Event, LookupOutcome, StoreClient};
 use mooring::store::protocol::{Answer, Command, Failure, MAX_ANSWER, Reply, StoreKey};
 use mooring::store::value::{self, Stored};
 use serde_json::{Value, json};
@@ -211,14 +211,14 @@ fn replied(protocol: Protocol, command: &Command, answer: &Answer, reply: Result
 
 /// A lookup of a worker's: found is what was signed for the session, and nothing else.
 fn looked_up(config: &Rc<Config>, answer: &Answer, setup: &Setup) {
-    let mut client = StoreClient::new(config).expect("a store");
+    let mut client = StoreClient::new(config, 0).expect("a store");
     let mut counts = Counts::default();
-    let now = Monotonic::default();
-    assert_eq!(client.lookup(&setup.session, STREAM, now, &mut counts), None);
-    assert!(client.admit(&mut counts).is_empty());
+    let event = &mut Event { now: Some(Monotonic::default()), counts: &mut counts };
+    assert_eq!(client.lookup(&setup.session, STREAM, event), None);
+    assert!(client.admit(event).is_empty());
     let call = client.outgoing().expect("a lookup");
     client.sent(CallId(1), call);
-    let wakes = client.answered(CallId(1), answer.clone(), now, &mut counts);
+    let wakes = client.answered(CallId(1), answer.clone(), event);
     let [(STREAM, CallOutcome::Lookup(found))] = wakes.as_slice() else {
         panic!("one stream waits, and is told: {wakes:?}")
     };
@@ -232,7 +232,7 @@ fn looked_up(config: &Rc<Config>, answer: &Answer, setup: &Setup) {
         }
         LookupOutcome::Revoked | LookupOutcome::Missing | LookupOutcome::Unreadable | LookupOutcome::Failed => {}
     }
-    assert!(client.answered(CallId(1), answer.clone(), now, &mut counts).is_empty(), "an answer counts once");
+    assert!(client.answered(CallId(1), answer.clone(), event).is_empty(), "an answer counts once");
 }
 
 /// JSON can spell a letter in many ways.

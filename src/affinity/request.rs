@@ -1,7 +1,7 @@
 //! The request's half: find the session, ask for its host.
 
-use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing, carried};
-use crate::affinity::worker::{Sequence, Worker};
+use super::{Asked, Edit, Exchange, Resumed, Standing, Turn, carried};
+use crate::affinity::worker::Sequence;
 use crate::carrier::cookie::{self, MAX_CANDIDATES, Removed};
 use crate::clock::UnixTime;
 use crate::config::{Failover, OnError, OnMissing, Via};
@@ -40,9 +40,16 @@ pub(crate) struct PausedRequest {
 
 /// What a request came with, as decisions need it.
 struct Arrival {
+    began: Sequence,
     basis: Basis,
     /// Whether a cookie of our name was there, valid or not.
     presented: bool,
+}
+
+/// What a lookup found, and whether the cache or the store had it.
+struct Finding {
+    found: LookupOutcome,
+    by: Basis,
 }
 
 /// The best of the cookies of our name.
@@ -74,10 +81,10 @@ impl From<Refusal> for Invalid {
     }
 }
 
-/// It came with a cookie.
-impl From<Basis> for Arrival {
-    fn from(basis: Basis) -> Self {
-        Self { basis, presented: true }
+impl Arrival {
+    /// It came with a cookie.
+    fn with_cookie(began: Sequence, basis: Basis) -> Self {
+        Self { began, basis, presented: true }
     }
 }
 
@@ -87,42 +94,35 @@ impl<'a> RequestStep<'a> {
     }
 }
 
-impl Affinity {
+impl<'p> Turn<'p, '_> {
     /// Decides on a request. `headers` are `None` when the proxy did not give them.
-    pub(crate) fn on_request(
-        &self,
-        stream: StreamId,
-        worker: &mut Worker,
-        headers: Option<&Headers>,
-        inputs: &dyn Inputs,
-    ) -> RequestStep<'_> {
-        let began = worker.step();
-        let (Some(headers), Some(now)) = (headers, inputs.now()) else { return self.proceed_unread(began, worker) };
+    pub(crate) fn on_request(&mut self, stream: StreamId, headers: Option<&Headers>) -> RequestStep<'p> {
+        let began = self.worker.step();
+        let (Some(headers), Some(now)) = (headers, self.proxy.now()) else { return self.proceed_unread(began) };
         let received = self.receive(headers);
-        let out_of_path = !cookie::path_matches(&self.config.cookie.path, received.path);
-        let newest =
-            if out_of_path { Newest::None(Basis::Outside) } else { self.newest(worker, &received, now, inputs) };
+        let out_of_path = !cookie::path_matches(&self.config().cookie.path, received.path);
+        let newest = if out_of_path { Newest::None(Basis::Outside) } else { self.newest(&received, now) };
         let basis = match newest {
             Newest::Session(opened) => {
-                return self.find(PausedRequest { began, opened }, stream, worker, &received, inputs);
+                return self.find(PausedRequest { began, opened }, stream, &received);
             }
             Newest::None(basis) => basis,
         };
         let presented = matches!(basis, Basis::Refused(_));
-        let (came, standing) = match self.carried(now, inputs) {
+        let (came, standing) = match self.carried(now) {
             Some((before, standing)) => {
-                (Arrival { basis: Basis::Redirected, presented: presented || before }, standing)
+                (Arrival { began, basis: Basis::Redirected, presented: presented || before }, standing)
             }
-            None if out_of_path => (Arrival { basis, presented }, Standing::OutOfPath),
-            None => (Arrival { basis, presented }, fresh(worker, inputs)),
+            None if out_of_path => (Arrival { began, basis, presented }, Standing::OutOfPath),
+            None => (Arrival { began, basis, presented }, self.fresh()),
         };
-        RequestStep::proceed(self.exchange(began, &received, came, standing, worker, inputs))
+        RequestStep::proceed(self.exchange(&received, came, standing))
     }
 
     /// Reads the headers, once.
     fn receive<'a>(&self, headers: &'a Headers) -> Received<'a> {
         let mut received = Received { path: b"/", cookies: Vec::new(), internal: [false; 3] };
-        let [host, action, session] = self.internal_headers().map(str::as_bytes);
+        let [host, action, session] = self.policy.internal_headers().map(str::as_bytes);
         headers.select([b":path", b"cookie", host, action, session], |which, value| match which {
             0 => received.path = value,
             1 => received.cookies.push(value),
@@ -134,66 +134,38 @@ impl Affinity {
     }
 
     /// Asks what is known of the session, where there is a store to know it.
-    fn find(
-        &self,
-        waiting: PausedRequest,
-        stream: StreamId,
-        worker: &mut Worker,
-        received: &Received<'_>,
-        inputs: &dyn Inputs,
-    ) -> RequestStep<'_> {
-        let Some(store) = &mut worker.store else {
+    fn find(&mut self, waiting: PausedRequest, stream: StreamId, received: &Received<'_>) -> RequestStep<'p> {
+        let Some((store, mut event)) = self.store() else {
             let PausedRequest { began, opened } = waiting;
             let standing = Standing::Resumed(Resumed { opened, behind: None });
-            return RequestStep::proceed(self.exchange(
-                began,
-                received,
-                Basis::Cookie.into(),
-                standing,
-                worker,
-                inputs,
-            ));
+            return RequestStep::proceed(self.exchange(received, Arrival::with_cookie(began, Basis::Cookie), standing));
         };
-        let found = match inputs.monotonic() {
-            Some(now) => store.lookup(&waiting.opened.session, stream, now, &mut worker.counts),
-            // Without a clock nothing can be believed for a while.
-            None => Some(LookupOutcome::Failed),
-        };
+        let found = store.lookup(&waiting.opened.session, stream, &mut event);
         match found {
-            Some(found) => self.go_on(waiting, found, Basis::Cache, worker, received, inputs),
+            Some(found) => self.go_on(waiting, Finding { found, by: Basis::Cache }, received),
             None => RequestStep::Wait(Box::new(waiting)),
         }
     }
 
     /// Goes on with a request whose session was looked up. `headers` are read anew, so that those who wait take little room.
     pub(crate) fn on_found(
-        &self,
+        &mut self,
         waiting: PausedRequest,
         found: LookupOutcome,
-        worker: &mut Worker,
         headers: Option<&Headers>,
-        inputs: &dyn Inputs,
-    ) -> RequestStep<'_> {
+    ) -> RequestStep<'p> {
         match headers {
-            Some(headers) => self.go_on(waiting, found, Basis::Store, worker, &self.receive(headers), inputs),
-            None => self.proceed_unread(waiting.began, worker),
+            Some(headers) => self.go_on(waiting, Finding { found, by: Basis::Store }, &self.receive(headers)),
+            None => self.proceed_unread(waiting.began),
         }
     }
 
-    /// `known`: where it was found.
-    fn go_on(
-        &self,
-        waiting: PausedRequest,
-        found: LookupOutcome,
-        known: Basis,
-        worker: &mut Worker,
-        received: &Received<'_>,
-        inputs: &dyn Inputs,
-    ) -> RequestStep<'_> {
+    fn go_on(&mut self, waiting: PausedRequest, finding: Finding, received: &Received<'_>) -> RequestStep<'p> {
+        let Finding { found, by: known } = finding;
         let PausedRequest { began, opened } = waiting;
         let session = &opened.session;
         let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
-        let rules = self.config.store.as_ref();
+        let rules = self.config().store.as_ref();
         let (basis, standing) = match found {
             LookupOutcome::Session(ref record) if record.generation >= session.generation => {
                 let differs = record.generation != session.generation || !record.pins.agrees_with(&session.pins);
@@ -208,44 +180,44 @@ impl Affinity {
             }
             // The store has yet to hear of the last change.
             LookupOutcome::Session(_) => {
-                fill(session, worker, inputs);
+                self.fill(session);
                 (known, trusted(opened))
             }
             LookupOutcome::Missing if rules.is_some_and(|rules| rules.on_missing == OnMissing::TrustCookie) => {
-                fill(session, worker, inputs);
+                self.fill(session);
                 (Basis::Cookie, trusted(opened))
             }
             LookupOutcome::Missing | LookupOutcome::Revoked => {
-                worker.count(Counter::Refused(Refusal::Revoked));
-                (Basis::Refused(Refusal::Revoked), fresh(worker, inputs))
+                self.count(Counter::Refused(Refusal::Revoked));
+                (Basis::Refused(Refusal::Revoked), self.fresh())
             }
             LookupOutcome::Unreadable | LookupOutcome::Failed => {
                 match rules.map_or(OnError::TrustCookie, |rules| rules.on_error) {
                     OnError::TrustCookie => {
                         if found == LookupOutcome::Unreadable {
-                            fill(session, worker, inputs);
+                            self.fill(session);
                         }
                         (Basis::Cookie, trusted(opened))
                     }
                     OnError::Rebalance => (Basis::Unconfirmed, Standing::Unconfirmed(opened)),
                     OnError::Fail => {
-                        let store = worker.store.as_ref();
-                        let wait = store.map(|store| store.retry_after(inputs.monotonic().unwrap_or_default()));
-                        let came = Basis::Unconfirmed.into();
-                        let (exchange, edits) = self.exchange(began, received, came, Standing::Unknown, worker, inputs);
+                        let store = self.worker.store.as_ref();
+                        let wait = store.map(|store| store.retry_after(self.moment()));
+                        let came = Arrival::with_cookie(began, Basis::Unconfirmed);
+                        let (exchange, edits) = self.exchange(received, came, Standing::Unknown);
                         return RequestStep::Refuse(wait.unwrap_or(1), exchange, edits);
                     }
                 }
             }
         };
-        RequestStep::proceed(self.exchange(began, received, basis.into(), standing, worker, inputs))
+        RequestStep::proceed(self.exchange(received, Arrival::with_cookie(began, basis), standing))
     }
 
     /// Sends a request on its way of which nothing is known: whatever the client may have sent under our names goes.
-    fn proceed_unread(&self, began: Sequence, worker: &mut Worker) -> RequestStep<'_> {
+    fn proceed_unread(&mut self, began: Sequence) -> RequestStep<'p> {
         let basis = Basis::Unread;
-        worker.count(Counter::Request(basis));
-        let edits = self.internal_headers().map(Edit::Remove).to_vec();
+        self.count(Counter::Request(basis));
+        let edits = self.policy.internal_headers().map(Edit::Remove).to_vec();
         let exchange =
             Exchange { began, basis, presented: false, standing: Standing::Unknown, asked: Asked::default() };
         RequestStep::Proceed(exchange, edits)
@@ -253,52 +225,50 @@ impl Affinity {
 
     /// What is kept of a request for its response, and how it is edited.
     fn exchange(
-        &self,
-        began: Sequence,
+        &mut self,
         received: &Received<'_>,
-        Arrival { basis, presented }: Arrival,
+        Arrival { began, basis, presented }: Arrival,
         standing: Standing,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-    ) -> (Exchange, Vec<Edit<'_>>) {
-        worker.count(Counter::Request(basis));
+    ) -> (Exchange, Vec<Edit<'p>>) {
+        self.count(Counter::Request(basis));
         let asked = match &standing {
-            Standing::Resumed(Resumed { opened, .. }) => self.ask(&opened.session, inputs),
+            Standing::Resumed(Resumed { opened, .. }) => self.ask(&opened.session),
             Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::OutOfPath => Asked::default(),
         };
         let mut edits = Vec::new();
-        if !self.config.cookie.forward {
+        if !self.config().cookie.forward {
             self.take_cookie_out(&received.cookies, &mut edits);
         }
-        self.set_internal_headers(received, &standing, &asked, &mut edits);
-        (Exchange { began, basis, presented, standing, asked }, edits)
+        let exchange = Exchange { began, basis, presented, standing, asked };
+        self.set_internal_headers(received, &exchange, &mut edits);
+        (exchange, edits)
     }
 
     /// What an earlier pass of this stream left: whether the cookie was there, and the session.
-    fn carried(&self, now: UnixTime, inputs: &dyn Inputs) -> Option<(bool, Standing)> {
-        inputs.carried().and_then(|bytes| carried::read(&bytes)).filter(|(_, standing)| match standing {
+    fn carried(&self, now: UnixTime) -> Option<(bool, Standing)> {
+        self.proxy.carried().and_then(|bytes| carried::read(&bytes)).filter(|(_, standing)| match standing {
             Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
-                self.check(&opened.session, now, inputs).is_ok()
+                self.check(&opened.session, now).is_ok()
             }
             Standing::Fresh(_) | Standing::Unknown | Standing::OutOfPath => true,
         })
     }
 
     /// Of the first few cookies of our name, the newest that verifies. The first of several that are equally new.
-    fn newest(&self, worker: &mut Worker, received: &Received<'_>, now: UnixTime, inputs: &dyn Inputs) -> Newest {
-        let name = self.config.cookie.set_cookie.name();
+    fn newest(&mut self, received: &Received<'_>, now: UnixTime) -> Newest {
+        let name = self.config().cookie.set_cookie.name();
         let mut basis = Basis::None;
         let mut timed_out = None;
         let mut newest: Option<Rc<OpenedToken>> = None;
         for value in received.cookies.iter().flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
-            match self.open(value, now, worker, inputs) {
+            match self.open(value, now) {
                 Ok(candidate) => {
                     if newest.as_ref().is_none_or(|known| candidate.session.is_newer_than(&known.session, now)) {
                         newest = Some(candidate);
                     }
                 }
                 Err(Invalid { refusal, session }) => {
-                    worker.count(Counter::Refused(refusal));
+                    self.count(Counter::Refused(refusal));
                     basis = Basis::Refused(refusal);
                     timed_out = session.filter(|_| refusal != Refusal::Future).or(timed_out);
                 }
@@ -307,38 +277,32 @@ impl Affinity {
         let Some(opened) = newest else {
             // Once a request, and not for what is left beside a session that goes on.
             if let Some(opened) = timed_out {
-                self.measure_end(&opened.session, worker);
+                self.measure_end(&opened.session);
             }
             return Newest::None(basis);
         };
-        worker.count(Counter::Accepted(opened.age));
+        self.count(Counter::Accepted(opened.age));
         Newest::Session(opened)
     }
 
-    fn open(
-        &self,
-        value: &[u8],
-        now: UnixTime,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-    ) -> Result<Rc<OpenedToken>, Invalid> {
-        let (opened, recall) = worker.tokens.open(value, &self.config.keyring)?;
-        worker.count(match recall {
+    fn open(&mut self, value: &[u8], now: UnixTime) -> Result<Rc<OpenedToken>, Invalid> {
+        let (opened, recall) = self.worker.tokens.open(value, &self.config().keyring)?;
+        self.count(match recall {
             Recall::Remembered => Counter::Hit(Memory::Tokens),
             Recall::Verified { .. } => Counter::Miss(Memory::Tokens),
         });
         if recall == (Recall::Verified { evicted: true }) {
-            worker.count(Counter::Evicted(Memory::Tokens));
+            self.count(Counter::Evicted(Memory::Tokens));
         }
-        match self.check(&opened.session, now, inputs) {
+        match self.check(&opened.session, now) {
             Ok(()) => Ok(opened),
             Err(untimely) => Err(Invalid { refusal: untimely.into(), session: Some(opened) }),
         }
     }
 
     /// Measures for how long a session had lasted that is found to have timed out.
-    fn measure_end(&self, session: &Session, worker: &mut Worker) {
-        let timeouts = &self.config.session;
+    fn measure_end(&mut self, session: &Session) {
+        let timeouts = &self.config().session;
         let end = timeouts.end(session);
         let idle_end = timeouts.idle.map(|idle| session.renewed.plus(idle));
         // Whichever came first.
@@ -348,14 +312,14 @@ impl Affinity {
             (None, Some(end)) => (Ending::ExpiredAbsolute, end),
             (None, None) => return,
         };
-        worker.counts.measure(Histogram::Lifetime(ending), last.seconds_since(session.created));
+        self.worker.counts.measure(Histogram::Lifetime(ending), last.seconds_since(session.created));
     }
 
-    fn check(&self, session: &Session, now: UnixTime, inputs: &dyn Inputs) -> Result<(), Untimely> {
-        let timeouts = &self.config.session;
+    fn check(&self, session: &Session, now: UnixTime) -> Result<(), Untimely> {
+        let timeouts = &self.config().session;
         match timeouts.check(session, now) {
             // `now` is a little old, and the session may have begun since, at another worker or proxy.
-            Err(Untimely::Future) => timeouts.check(session, inputs.now_exactly().unwrap_or(now)),
+            Err(Untimely::Future) => timeouts.check(session, self.proxy.now_exactly().unwrap_or(now)),
             checked => checked,
         }
     }
@@ -363,14 +327,14 @@ impl Affinity {
     /// The host to ask for. The cluster is looked up only where the answer depends on it: with several pins, or where a
     /// strict bridge would refuse a host of another cluster. Any other bridge ignores such a host, and clusters may share
     /// hosts: without a pin for the cluster, the one used last is worth asking for.
-    fn ask(&self, session: &Session, inputs: &dyn Inputs) -> Asked {
-        let strict = self.config.upstream.failover == Failover::None;
+    fn ask(&self, session: &Session) -> Asked {
+        let strict = self.config().upstream.failover == Failover::None;
         let mut pins = session.pins.iter();
         match (pins.next(), pins.next()) {
             (None, _) => Asked::default(),
             (Some(only), None) if !strict => Asked { cluster: None, host: Some(only.host.clone()) },
             (Some(latest), _) => {
-                let cluster = inputs.cluster_name().map(|name| ClusterId::of(&name));
+                let cluster = self.proxy.cluster_name().map(|name| ClusterId::of(&name));
                 let pinned = cluster.and_then(|cluster| session.pins.host_in(cluster));
                 let host = pinned.or(Some(&latest.host).filter(|_| !strict)).cloned();
                 Asked { cluster, host }
@@ -378,8 +342,8 @@ impl Affinity {
         }
     }
 
-    fn take_cookie_out(&self, cookies: &[&[u8]], edits: &mut Vec<Edit<'_>>) {
-        let name = self.config.cookie.set_cookie.name();
+    fn take_cookie_out(&self, cookies: &[&[u8]], edits: &mut Vec<Edit<'p>>) {
+        let name = self.config().cookie.set_cookie.name();
         let mut left: Vec<Cow<'_, [u8]>> = Vec::with_capacity(cookies.len());
         let mut touched = false;
         for line in cookies {
@@ -407,16 +371,11 @@ impl Affinity {
 
     /// Sets what this request has, and removes what the client sent. A header that is not there is not touched: that alone
     /// would make Envoy match routes again.
-    fn set_internal_headers<'a>(
-        &'a self,
-        received: &Received<'_>,
-        standing: &Standing,
-        asked: &Asked,
-        edits: &mut Vec<Edit<'a>>,
-    ) {
+    fn set_internal_headers(&self, received: &Received<'_>, exchange: &Exchange, edits: &mut Vec<Edit<'p>>) {
+        let Exchange { standing, asked, .. } = exchange;
         let id_value = |id: SessionId| id.to_text().into_bytes();
         let id = match standing {
-            _ if !self.config.app.session_header.enabled => None,
+            _ if !self.config().app.session_header.enabled => None,
             Standing::Resumed(Resumed { opened, .. }) => Some(once(&opened.id_header, || id_value(opened.session.id))),
             Standing::Fresh(id) => Some(id_value(*id)),
             // The application must not take it for a session that goes on.
@@ -432,7 +391,8 @@ impl Affinity {
                 value()
             }
         });
-        for ((name, sent), value) in self.internal_headers().into_iter().zip(received.internal).zip([host, None, id]) {
+        let names = self.policy.internal_headers();
+        for ((name, sent), value) in names.into_iter().zip(received.internal).zip([host, None, id]) {
             match value {
                 Some(value) => edits.push(Edit::Set(name, value)),
                 None if sent => edits.push(Edit::Remove(name)),
@@ -444,9 +404,27 @@ impl Affinity {
     /// The override header, as the bridge reads it.
     fn override_value(&self, host: &HostAddr) -> Vec<u8> {
         let host = host.to_text();
-        match self.config.upstream.via {
+        match self.config().upstream.via {
             Via::StatefulSession => base64::standard(host.as_bytes()).into_bytes(),
             Via::OverrideHost => host.into_bytes(),
+        }
+    }
+
+    /// The standing of a request that has no session yet.
+    fn fresh(&mut self) -> Standing {
+        self.proxy.random_id().map_or_else(
+            || {
+                self.count(Counter::Fault(Fault::Randomness));
+                Standing::Unknown
+            },
+            Standing::Fresh,
+        )
+    }
+
+    /// Has the store know a session that it misses, or of which it has an older copy.
+    fn fill(&mut self, session: &Session) {
+        if let Some((store, mut event)) = self.store() {
+            store.write_if_missing(session, &mut event);
         }
     }
 }
@@ -459,22 +437,4 @@ fn once(cell: &OnceCell<Vec<u8>>, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
         let _ = cell.set(value.clone());
         value
     })
-}
-
-/// The standing of a request that has no session yet.
-fn fresh(worker: &mut Worker, inputs: &dyn Inputs) -> Standing {
-    inputs.random_id().map_or_else(
-        || {
-            worker.count(Counter::Fault(Fault::Randomness));
-            Standing::Unknown
-        },
-        Standing::Fresh,
-    )
-}
-
-/// Has the store know a session that it misses, or of which it has an older copy.
-fn fill(session: &Session, worker: &mut Worker, inputs: &dyn Inputs) {
-    if let (Some(store), Some(now)) = (&mut worker.store, inputs.monotonic()) {
-        store.write_if_missing(session, now, &mut worker.counts);
-    }
 }

@@ -1,7 +1,7 @@
 //! The response's half: who served, what the application said, and what becomes of the session.
 
-use super::{Affinity, Asked, Edit, Exchange, Inputs, Resumed, Standing};
-use crate::affinity::worker::{Freshness, Sequence, Worker};
+use super::{Asked, Edit, Exchange, Resumed, Standing, Turn};
+use crate::affinity::worker::{Freshness, Sequence, SessionCopy};
 use crate::carrier::cache_control;
 use crate::clock::UnixTime;
 use crate::config::{self, Failover, Via};
@@ -45,6 +45,13 @@ enum AppAction {
 struct Signals {
     /// The bridge named the host that served: another than was asked for, or none was asked for.
     bridge: bool,
+    action: Option<AppAction>,
+}
+
+/// How a session was served that goes on.
+struct Served {
+    /// By another host than it asked for.
+    elsewhere: bool,
     action: Option<AppAction>,
 }
 
@@ -114,40 +121,28 @@ impl HeldResponse {
     }
 }
 
-impl Affinity {
+impl<'p> Turn<'p, '_> {
     /// Decides on the response of `exchange`.
-    pub(crate) fn on_response(
-        &self,
-        stream: StreamId,
-        exchange: Exchange,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-    ) -> Response<'_> {
+    pub(crate) fn on_response(&mut self, stream: StreamId, exchange: Exchange) -> Response<'p> {
         let mut edits = Vec::new();
         let (began, basis) = (exchange.began, exchange.basis);
-        let heard = self.listen(worker, inputs, &mut edits);
-        let Verdict { outcome, change, displaced } = match (heard.action, inputs.now()) {
-            (Some(AppAction::End), _) => end(&exchange, worker, inputs).into(),
-            (_, Some(now)) => self.decide(exchange, &heard, now, worker, inputs),
+        let heard = self.listen(&mut edits);
+        let Verdict { outcome, change, displaced } = match (heard.action, self.proxy.now()) {
+            (Some(AppAction::End), _) => self.end(&exchange).into(),
+            (_, Some(now)) => self.decide(exchange, &heard, now),
             (_, None) => (Outcome::Failed, Change::Keep).into(),
         };
-        let decision = Decision { outcome, basis, displaced: displaced.then(|| why_displaced(inputs)) };
-        let writes = self.tell(stream, &change, worker, inputs);
+        let decision = Decision { outcome, basis, displaced: displaced.then(|| self.why_displaced()) };
+        let writes = self.tell(stream, &change);
         if writes > 0 {
             return Response::Wait(edits, Box::new(HeldResponse { writes, began, decision, change }));
         }
-        self.conclude(decision, change, worker, inputs, &mut edits);
+        self.conclude(decision, change, &mut edits);
         Response::Proceed(edits)
     }
 
     /// Goes on with a response of which a write came to something.
-    pub(crate) fn on_written(
-        &self,
-        held: HeldResponse,
-        written: WriteOutcome,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-    ) -> Response<'_> {
+    pub(crate) fn on_written(&mut self, held: HeldResponse, written: WriteOutcome) -> Response<'p> {
         let HeldResponse { writes, began, decision, change } = held;
         if writes > 1 {
             let held = HeldResponse { writes: writes.saturating_sub(1), began, decision, change };
@@ -162,8 +157,8 @@ impl Affinity {
                     (session.generation, session.pins) = (record.generation, record.pins);
                     outcome = Outcome::Adopted;
                 }
-                let now = inputs.monotonic().unwrap_or_default();
-                match worker.freshness(&session.id, session.generation, began, now) {
+                let copy = SessionCopy { id: session.id, generation: session.generation, began };
+                match self.worker.freshness(&copy, self.moment()) {
                     Freshness::Stale => (Outcome::Untouched, Change::Keep),
                     Freshness::AlreadyIssued | Freshness::Current => (outcome, Change::Update(session, telling)),
                 }
@@ -172,40 +167,37 @@ impl Affinity {
                 (decision.outcome, change)
             }
         };
-        self.conclude(Decision { outcome, ..decision }, change, worker, inputs, &mut edits);
+        self.conclude(Decision { outcome, ..decision }, change, &mut edits);
         Response::Proceed(edits)
     }
 
     /// Tells the store of a change. For how many writes the response waits.
-    fn tell(&self, stream: StreamId, change: &Change, worker: &mut Worker, inputs: &dyn Inputs) -> u8 {
-        let (Some(store), Some(rules)) = (&mut worker.store, &self.config.store) else { return 0 };
+    fn tell(&mut self, stream: StreamId, change: &Change) -> u8 {
+        let Some(rules) = &self.config().store else { return 0 };
         let waiter = Some(stream).filter(|_| rules.write == config::WriteMode::Sync);
-        let now = || inputs.monotonic().unwrap_or_default();
-        let counts = &mut worker.counts;
+        let told = match change {
+            Change::Keep | Change::End { session: None, .. } => return 0,
+            Change::Begin(_) if rules.create == config::CreateWhen::OnReturn => return 0,
+            Change::Begin(_) | Change::Update(..) | Change::Replace(..) | Change::End { .. } => self.store(),
+        };
+        let Some((store, mut event)) = told else { return 0 };
+        let event = &mut event;
         match change {
             Change::Keep | Change::End { session: None, .. } => 0,
-            Change::Begin(_) if rules.create == config::CreateWhen::OnReturn => 0,
-            Change::Begin(session) => store.create(session, waiter, now(), counts).into(),
-            Change::Update(session, StoreUpdate::Write) => store.write(session, waiter, now(), counts).into(),
-            Change::Update(session, StoreUpdate::Touch) => store.touch(session, waiter, now(), counts).into(),
+            Change::Begin(session) => store.create(session, waiter, event).into(),
+            Change::Update(session, StoreUpdate::Write) => store.write(session, waiter, event).into(),
+            Change::Update(session, StoreUpdate::Touch) => store.touch(session, waiter, event).into(),
             Change::Replace(session, old) => {
-                let put = u8::from(store.create(session, waiter, now(), counts));
+                let put = u8::from(store.create(session, waiter, event));
                 let old = Session { id: *old, ..session.clone() };
-                put.saturating_add(store.revoke(&old, stream, now(), counts).into())
+                put.saturating_add(store.revoke(&old, stream, event).into())
             }
-            Change::End { session: Some(session), .. } => store.revoke(session, stream, now(), counts).into(),
+            Change::End { session: Some(session), .. } => store.revoke(session, stream, event).into(),
         }
     }
 
     /// Carries out a change, and says what became of the request's session.
-    fn conclude<'a>(
-        &'a self,
-        decision: Decision,
-        change: Change,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-        edits: &mut Vec<Edit<'a>>,
-    ) {
+    fn conclude(&mut self, decision: Decision, change: Change, edits: &mut Vec<Edit<'p>>) {
         let pinned = match (decision.outcome, &change) {
             (
                 Outcome::Created | Outcome::Pinned | Outcome::Moved,
@@ -213,70 +205,66 @@ impl Affinity {
             ) => session.pins.iter().next().map(|pin| pin.host.clone()),
             _ => None,
         };
-        let applied = self.apply(change, worker, inputs, edits);
+        let applied = self.apply(change, edits);
         let outcome = if applied { decision.outcome } else { Outcome::Failed };
         if let Some(host) = pinned.filter(|_| applied) {
-            worker.counts.add_pin(&host);
+            self.worker.counts.add_pin(&host);
         }
-        edits.extend(self.report(Decision { outcome, ..decision }, worker));
-        if let Some(name) = &self.config.debug_header {
+        edits.extend(self.report(Decision { outcome, ..decision }));
+        if let Some(name) = &self.config().debug_header {
             edits.push(Edit::Set(name.as_str(), outcome.word().into()));
         }
     }
 
     /// Reads what is meant for the filter, and takes it from the response.
-    fn listen<'a>(&'a self, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'a>>) -> Signals {
-        let [host_header, action_header, session_header] = self.internal_headers();
-        let bridge = match self.config.upstream.via {
-            Via::StatefulSession => inputs.response_header(host_header).is_some(),
+    fn listen(&mut self, edits: &mut Vec<Edit<'p>>) -> Signals {
+        let [host_header, action_header, session_header] = self.policy.internal_headers();
+        let bridge = match self.config().upstream.via {
+            Via::StatefulSession => self.proxy.response_header(host_header).is_some(),
             Via::OverrideHost => false,
         };
         // The other bridge never speaks: what stands there is the upstream's doing.
-        if bridge || self.config.upstream.via == Via::OverrideHost {
+        if bridge || self.config().upstream.via == Via::OverrideHost {
             edits.push(Edit::Remove(host_header));
         }
         // What is switched off is the application's affair, and costs nothing.
-        let spoken = self.config.app.action_header.enabled && inputs.response_header(action_header).is_some();
+        let spoken = self.config().app.action_header.enabled && self.proxy.response_header(action_header).is_some();
         if spoken {
             edits.push(Edit::Remove(action_header));
         }
         // An upstream that echoes what it got must not tell the client its session id.
-        if self.config.app.session_header.enabled {
+        if self.config().app.session_header.enabled {
             edits.push(Edit::Remove(session_header));
         }
-        let headers = if spoken { inputs.response_headers() } else { None };
-        let action = headers.and_then(|headers| AppAction::read(headers.values(action_header), worker));
+        let headers = if spoken { self.proxy.response_headers() } else { None };
+        let (action, unknown) = headers.map_or((None, 0), |headers| AppAction::read(headers.values(action_header)));
+        for _ in 0..unknown {
+            self.count(Counter::Fault(Fault::UnknownAction));
+        }
         Signals { bridge, action }
     }
 
-    fn decide(
-        &self,
-        exchange: Exchange,
-        heard: &Signals,
-        now: UnixTime,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-    ) -> Verdict {
+    fn decide(&mut self, exchange: Exchange, heard: &Signals, now: UnixTime) -> Verdict {
         match exchange.standing {
             Standing::Unknown => (Outcome::Failed, Change::Keep).into(),
             Standing::OutOfPath => (Outcome::Untouched, Change::Keep).into(),
-            Standing::Fresh(id) => match origin(inputs) {
+            Standing::Fresh(id) => match self.origin() {
                 Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep).into(),
-                Origin::Upstream => self.create(id, heard, now, worker, inputs).into(),
+                Origin::Upstream => self.create(id, heard, now).into(),
             },
-            Standing::Unconfirmed(opened) => match (heard.action, origin(inputs)) {
+            Standing::Unconfirmed(opened) => match (heard.action, self.origin()) {
                 // A login gets a new id whatever may have become of the old one.
                 (Some(AppAction::Rotate), Origin::Upstream) => {
-                    let pins = serving(worker, inputs).map(|(cluster, host)| Pin { cluster, host });
+                    let pins = self.serving().map(|(cluster, host)| Pin { cluster, host });
                     let pins = Pins::from_vec(pins.into_iter().collect()).unwrap_or_default();
-                    rotate(Session { renewed: now, pins, ..opened.session.clone() }, worker, inputs).into()
+                    self.rotate(Session { renewed: now, pins, ..opened.session.clone() }).into()
                 }
                 _ => (Outcome::Failed, Change::Keep).into(),
             },
             Standing::Resumed(Resumed { opened, behind }) => {
                 let session = &opened.session;
-                let elsewhere = self.served_elsewhere(heard, &exchange.asked, inputs);
-                let renewal = self.config.session.renewal_due(session, now);
+                let elsewhere = self.served_elsewhere(heard, &exchange.asked);
+                let renewal = self.config().session.renewal_due(session, now);
                 let due = match (opened.age, renewal, behind) {
                     (KeyPosition::Older(_), _, _) => Some((Outcome::Rekeyed, StoreUpdate::Write)),
                     (KeyPosition::Current, true, _) => Some((Outcome::Renewed, StoreUpdate::Touch)),
@@ -286,14 +274,17 @@ impl Affinity {
                 if !elsewhere && due.is_none() && heard.action.is_none() {
                     return (Outcome::Resumed, Change::Keep).into();
                 }
-                let origin = origin(inputs);
-                let monotonic = inputs.monotonic().unwrap_or_default();
+                let origin = self.origin();
+                let moment = self.moment();
                 // A request that is under way is no idleness, but nothing lasts beyond the absolute end.
-                let ended_meanwhile = self.config.session.end(session).is_some_and(|end| now >= end);
+                let ended_meanwhile = self.config().session.end(session).is_some_and(|end| now >= end);
                 if origin != Origin::Upstream || ended_meanwhile {
                     return (Outcome::Untouched, Change::Keep).into();
                 }
-                let freshness = |generation| worker.freshness(&session.id, generation, exchange.began, monotonic);
+                let freshness = |generation| {
+                    let copy = SessionCopy { id: session.id, generation, began: exchange.began };
+                    self.worker.freshness(&copy, moment)
+                };
                 // The store's copy that the client lacks may be on its way to it.
                 let on_its_way = behind.is_some_and(|generation| freshness(generation) == Freshness::Stale);
                 let due = match freshness(session.generation) {
@@ -308,28 +299,21 @@ impl Affinity {
                 if let Some(cluster) = exchange.asked.cluster {
                     session.pins.touch(cluster);
                 }
-                self.resume(session, due, elsewhere, heard.action, worker, inputs)
+                self.resume(session, due, Served { elsewhere, action: heard.action })
             }
         }
     }
 
-    fn create(
-        &self,
-        id: SessionId,
-        heard: &Signals,
-        now: UnixTime,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-    ) -> (Outcome, Change) {
-        if self.config.upstream.via == Via::StatefulSession && !heard.bridge {
-            worker.count(Counter::Fault(Fault::BridgeSilent));
+    fn create(&mut self, id: SessionId, heard: &Signals, now: UnixTime) -> (Outcome, Change) {
+        if self.config().upstream.via == Via::StatefulSession && !heard.bridge {
+            self.count(Counter::Fault(Fault::BridgeSilent));
         }
         // The upstream knows `id` already, and asked for another.
-        let id = if heard.action == Some(AppAction::Rotate) { new_id(worker, inputs) } else { Some(id) };
+        let id = if heard.action == Some(AppAction::Rotate) { self.new_id() } else { Some(id) };
         let Some(id) = id else { return (Outcome::Failed, Change::Keep) };
-        let mut session = Session::begin(id, now, &self.config.session);
+        let mut session = Session::begin(id, now, &self.config().session);
         if heard.action != Some(AppAction::Release)
-            && let Some((cluster, host)) = serving(worker, inputs)
+            && let Some((cluster, host)) = self.serving()
         {
             session.pins.set(Pin { cluster, host });
         }
@@ -337,17 +321,10 @@ impl Affinity {
     }
 
     /// A valid session whose response may change it. `due`: the reason for a new cookie that does not depend on who served.
-    fn resume(
-        &self,
-        mut session: Session,
-        due: Option<(Outcome, StoreUpdate)>,
-        elsewhere: bool,
-        action: Option<AppAction>,
-        worker: &mut Worker,
-        inputs: &dyn Inputs,
-    ) -> Verdict {
+    fn resume(&mut self, mut session: Session, due: Option<(Outcome, StoreUpdate)>, served: Served) -> Verdict {
+        let Served { elsewhere, action } = served;
         if action == Some(AppAction::Release) {
-            let released = serving(worker, inputs).is_some_and(|(at, host)| self.release(&mut session, at, &host));
+            let released = self.serving().is_some_and(|(at, host)| self.release(&mut session, at, &host));
             let (outcome, change) = match (released, due) {
                 (true, _) => (Outcome::Released, Change::Update(session, StoreUpdate::Write)),
                 (false, Some((due, telling))) => (due, Change::Update(session, telling)),
@@ -355,10 +332,10 @@ impl Affinity {
             };
             return (outcome, change).into();
         }
-        let repin = if elsewhere { self.repin(&mut session, worker, inputs) } else { Repin::Same };
+        let repin = if elsewhere { self.repin(&mut session) } else { Repin::Same };
         let displaced = matches!(repin, Repin::Moved | Repin::Kept | Repin::Ignored);
         let (outcome, change) = match (action, repin, due) {
-            (Some(AppAction::Rotate), ..) => rotate(session, worker, inputs),
+            (Some(AppAction::Rotate), ..) => self.rotate(session),
             (_, Repin::Moved, _) => (Outcome::Moved, Change::Update(session, StoreUpdate::Write)),
             (_, Repin::Pinned, _) => (Outcome::Pinned, Change::Update(session, StoreUpdate::Write)),
             (_, _, Some((due, telling))) => (due, Change::Update(session, telling)),
@@ -369,23 +346,23 @@ impl Affinity {
         Verdict { outcome, change, displaced }
     }
 
-    fn served_elsewhere(&self, heard: &Signals, asked: &Asked, inputs: &dyn Inputs) -> bool {
-        match self.config.upstream.via {
+    fn served_elsewhere(&self, heard: &Signals, asked: &Asked) -> bool {
+        match self.config().upstream.via {
             Via::StatefulSession => heard.bridge,
-            Via::OverrideHost => inputs.upstream_address().and_then(|text| HostAddr::parse(&text)) != asked.host,
+            Via::OverrideHost => self.proxy.upstream_address().and_then(|text| HostAddr::parse(&text)) != asked.host,
         }
     }
 
     /// Lets the pins follow the host that served, as `failover` says.
-    fn repin(&self, session: &mut Session, worker: &mut Worker, inputs: &dyn Inputs) -> Repin {
-        let Some((cluster, host)) = serving(worker, inputs) else { return Repin::Same };
+    fn repin(&mut self, session: &mut Session) -> Repin {
+        let Some((cluster, host)) = self.serving() else { return Repin::Same };
         let (repin, displaces) = match session.pins.host_in(cluster) {
             Some(pinned) if *pinned == host => return Repin::Same,
-            Some(_) if self.config.upstream.failover != Failover::Sticky => return Repin::Kept,
+            Some(_) if self.config().upstream.failover != Failover::Sticky => return Repin::Kept,
             Some(_) => (Repin::Moved, true),
             None => (Repin::Pinned, session.pins.len() == MAX_PINS),
         };
-        if displaces && !inputs.monotonic().is_some_and(|now| worker.may_move(session.id, now)) {
+        if displaces && !self.moment().is_some_and(|now| self.worker.may_move(session.id, now)) {
             return Repin::Ignored;
         }
         session.pins.set(Pin { cluster, host });
@@ -397,7 +374,7 @@ impl Affinity {
     fn release(&self, session: &mut Session, cluster: ClusterId, host: &HostAddr) -> bool {
         let forget = session.pins.host_in(cluster).is_some_and(|pinned| {
             // A session that would have moved here prefers this host as well.
-            pinned == host || self.config.upstream.failover == Failover::Sticky
+            pinned == host || self.config().upstream.failover == Failover::Sticky
         });
         if forget {
             session.pins.remove(cluster);
@@ -407,25 +384,23 @@ impl Affinity {
     }
 
     /// Carries out a change. `false` when it could not be.
-    fn apply(&self, change: Change, worker: &mut Worker, inputs: &dyn Inputs, edits: &mut Vec<Edit<'_>>) -> bool {
+    fn apply(&mut self, change: Change, edits: &mut Vec<Edit<'p>>) -> bool {
         let set_cookie = match &change {
             Change::Keep | Change::End { clear: false, .. } => return true,
-            Change::End { clear: true, .. } => Some(self.config.cookie.set_cookie.clear()),
-            Change::Begin(session) | Change::Update(session, _) | Change::Replace(session, _) => {
-                self.issue(session, worker, inputs)
-            }
+            Change::End { clear: true, .. } => Some(self.config().cookie.set_cookie.clear()),
+            Change::Begin(session) | Change::Update(session, _) | Change::Replace(session, _) => self.issue(session),
         };
         let Some(set_cookie) = set_cookie else { return false };
         match change {
             Change::Update(session, _) => {
-                worker.cookie_issued(session.id, session.generation, inputs.monotonic().unwrap_or_default());
+                self.worker.cookie_issued(session.id, session.generation, self.moment());
             }
-            Change::Replace(_, old) => worker.cookie_cleared(old, inputs.monotonic().unwrap_or_default()),
+            Change::Replace(_, old) => self.worker.cookie_cleared(old, self.moment()),
             // Nothing older of a new session is about; a logout was noted when it was decided.
             Change::Keep | Change::Begin(_) | Change::End { .. } => {}
         }
         edits.push(Edit::Add("set-cookie", set_cookie.into_bytes()));
-        let headers = inputs.response_headers().unwrap_or_default();
+        let headers = self.proxy.response_headers().unwrap_or_default();
         if !cache_control::is_private(headers.values("cache-control")) {
             edits.push(Edit::Add("cache-control", b"private".to_vec()));
         }
@@ -433,101 +408,98 @@ impl Affinity {
     }
 
     /// The `Set-Cookie` line of a session. `None` without randomness.
-    fn issue(&self, session: &Session, worker: &mut Worker, inputs: &dyn Inputs) -> Option<String> {
-        let cookie = &self.config.cookie;
+    fn issue(&mut self, session: &Session) -> Option<String> {
+        let cookie = &self.config().cookie;
         let protection = if cookie.encrypt {
-            let Some(nonce) = inputs.random_nonce() else {
-                worker.count(Counter::Fault(Fault::Randomness));
+            let Some(nonce) = self.proxy.random_nonce() else {
+                self.count(Counter::Fault(Fault::Randomness));
                 return None;
             };
             Protection::Encrypted { nonce }
         } else {
             Protection::Signed
         };
-        let token = token::seal(session, &self.config.keyring, &protection);
-        let max_age = cookie.persistent.then(|| self.config.session.max_age(session, session.renewed));
+        let token = token::seal(session, &self.config().keyring, &protection);
+        let max_age = cookie.persistent.then(|| self.config().session.max_age(session, session.renewed));
         Some(cookie.set_cookie.issue(&token, max_age))
+    }
+
+    /// A logout. It needs neither time nor randomness, and where the request could not be read the cookie goes as well.
+    fn end(&mut self, exchange: &Exchange) -> (Outcome, Change) {
+        let origin = self.origin();
+        if origin == Origin::Local {
+            return (Outcome::Untouched, Change::Keep);
+        }
+        let session = match &exchange.standing {
+            Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
+                let session = &opened.session;
+                self.worker.cookie_cleared(session.id, self.moment());
+                if let Some(now) = self.proxy.now() {
+                    self.worker.counts.measure(Histogram::Lifetime(Ending::Ended), now.seconds_since(session.created));
+                }
+                Some(session.clone())
+            }
+            Standing::Fresh(_) | Standing::Unknown | Standing::OutOfPath => None,
+        };
+        let may_have_one = exchange.presented || exchange.standing == Standing::Unknown;
+        (Outcome::Ended, Change::End { session, clear: may_have_one && origin == Origin::Upstream })
+    }
+
+    /// The same session under a new id.
+    fn rotate(&mut self, session: Session) -> (Outcome, Change) {
+        let Some(id) = self.new_id() else { return (Outcome::Failed, Change::Keep) };
+        let old = session.id;
+        (Outcome::Rotated, Change::Replace(Session { id, generation: 0, ..session }, old))
+    }
+
+    fn why_displaced(&self) -> Displaced {
+        let retried = self.proxy.attempts().is_some_and(|attempts| attempts > 1);
+        if retried { Displaced::Retried } else { Displaced::Unavailable }
+    }
+
+    fn origin(&self) -> Origin {
+        if self.proxy.code_details().as_deref() != Some(b"via_upstream") {
+            return Origin::Local;
+        }
+        match self.proxy.response_header(":status").as_deref() {
+            // Unread, it may be one.
+            Some(b"304") | None => Origin::NotModified,
+            Some(_) => Origin::Upstream,
+        }
+    }
+
+    /// The cluster and host that served. Counted where they are not to be had.
+    fn serving(&mut self) -> Option<(ClusterId, HostAddr)> {
+        let cluster = self.proxy.cluster_name().map(|name| ClusterId::of(&name));
+        let host = self.proxy.upstream_address().and_then(|text| HostAddr::parse(&text));
+        if cluster.is_none() || host.is_none() {
+            self.count(Counter::Fault(Fault::HostUnknown));
+        }
+        cluster.zip(host)
+    }
+
+    fn new_id(&mut self) -> Option<SessionId> {
+        let id = self.proxy.random_id();
+        if id.is_none() {
+            self.count(Counter::Fault(Fault::Randomness));
+        }
+        id
     }
 }
 
 impl AppAction {
-    /// The header is a list (RFC 9110, section 5.6.1), perhaps in several lines: middleware and handler may each say something.
-    fn read<'a>(lines: impl Iterator<Item = &'a [u8]>, worker: &mut Worker) -> Option<Self> {
-        let mut known = None;
-        for word in lines.flat_map(|line| line.split(|byte| *byte == b',')) {
-            let action = match word.trim_ascii().to_ascii_lowercase().as_slice() {
-                b"release" => Some(Self::Release),
-                b"rotate" => Some(Self::Rotate),
-                b"end" => Some(Self::End),
-                _ => None,
+    /// The strongest action of a header, and how many of its elements are none that is known. The header is a list (RFC 9110,
+    /// section 5.6.1), perhaps in several lines: middleware and handler may each say something. Empty elements say nothing.
+    fn read<'a>(lines: impl Iterator<Item = &'a [u8]>) -> (Option<Self>, u32) {
+        let words = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        words.filter(|word| !word.is_empty()).fold((None, 0), |(strongest, unknown), word| {
+            let action = match word.to_ascii_lowercase().as_slice() {
+                b"release" => Self::Release,
+                b"rotate" => Self::Rotate,
+                b"end" => Self::End,
+                _ => return (strongest, unknown.saturating_add(1)),
             };
-            if action.is_none() {
-                worker.count(Counter::Fault(Fault::UnknownAction));
-            }
-            known = known.max(action);
-        }
-        known
+            (strongest.max(Some(action)), unknown)
+        })
     }
-}
-
-/// A logout. It needs neither time nor randomness, and where the request could not be read the cookie goes as well.
-fn end(exchange: &Exchange, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcome, Change) {
-    let origin = origin(inputs);
-    if origin == Origin::Local {
-        return (Outcome::Untouched, Change::Keep);
-    }
-    let session = match &exchange.standing {
-        Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
-            let session = &opened.session;
-            worker.cookie_cleared(session.id, inputs.monotonic().unwrap_or_default());
-            if let Some(now) = inputs.now() {
-                worker.counts.measure(Histogram::Lifetime(Ending::Ended), now.seconds_since(session.created));
-            }
-            Some(session.clone())
-        }
-        Standing::Fresh(_) | Standing::Unknown | Standing::OutOfPath => None,
-    };
-    let may_have_one = exchange.presented || exchange.standing == Standing::Unknown;
-    (Outcome::Ended, Change::End { session, clear: may_have_one && origin == Origin::Upstream })
-}
-
-/// The same session under a new id.
-fn rotate(session: Session, worker: &mut Worker, inputs: &dyn Inputs) -> (Outcome, Change) {
-    let Some(id) = new_id(worker, inputs) else { return (Outcome::Failed, Change::Keep) };
-    let old = session.id;
-    (Outcome::Rotated, Change::Replace(Session { id, generation: 0, ..session }, old))
-}
-
-fn why_displaced(inputs: &dyn Inputs) -> Displaced {
-    let retried = inputs.attempts().is_some_and(|attempts| attempts > 1);
-    if retried { Displaced::Retried } else { Displaced::Unavailable }
-}
-
-fn origin(inputs: &dyn Inputs) -> Origin {
-    if inputs.code_details().as_deref() != Some(b"via_upstream") {
-        return Origin::Local;
-    }
-    match inputs.response_header(":status").as_deref() {
-        // Unread, it may be one.
-        Some(b"304") | None => Origin::NotModified,
-        Some(_) => Origin::Upstream,
-    }
-}
-
-/// The cluster and host that served. Counted where they are not to be had.
-fn serving(worker: &mut Worker, inputs: &dyn Inputs) -> Option<(ClusterId, HostAddr)> {
-    let cluster = inputs.cluster_name().map(|name| ClusterId::of(&name));
-    let host = inputs.upstream_address().and_then(|text| HostAddr::parse(&text));
-    if cluster.is_none() || host.is_none() {
-        worker.count(Counter::Fault(Fault::HostUnknown));
-    }
-    cluster.zip(host)
-}
-
-fn new_id(worker: &mut Worker, inputs: &dyn Inputs) -> Option<SessionId> {
-    let id = inputs.random_id();
-    if id.is_none() {
-        worker.count(Counter::Fault(Fault::Randomness));
-    }
-    id
 }

@@ -12,7 +12,8 @@ use super::*;
 use crate::config::Config;
 use crate::credential::token::{self, Refusal};
 use crate::ids::StreamId;
-use crate::observe::metrics::{Counts, Fault};
+use crate::observe::decision::Outcome;
+use crate::observe::metrics::{Counter, Counts, Fault};
 use crate::session::Session;
 use crate::text::words::ClosedSet as _;
 use base64::Engine as _;
@@ -145,7 +146,7 @@ enum Cookie {
 impl Scene {
     fn new(members: &str) -> Self {
         let affinity = affinity(members);
-        let worker = Worker::new(&affinity.config);
+        let worker = Worker::new(&affinity.config, 0);
         Self { affinity, worker, proxy: Proxy::default(), cookie: None, logged: None }
     }
 
@@ -196,13 +197,13 @@ impl Scene {
     }
 
     fn request_with(&mut self, headers: &Headers) -> (Exchange, Vec<Edit<'static>>) {
-        let request = self.affinity.on_request(STREAM, &mut self.worker, Some(headers), &self.proxy);
+        let request = self.affinity.turn(&mut self.worker, &self.proxy).on_request(STREAM, Some(headers));
         let (exchange, edits) = proceeds(request);
         (exchange, edits.into_iter().map(owned).collect())
     }
 
     fn respond(&mut self, exchange: Exchange) -> Cookie {
-        let edits = answers(self.affinity.on_response(STREAM, exchange, &mut self.worker, &self.proxy));
+        let edits = answers(self.affinity.turn(&mut self.worker, &self.proxy).on_response(STREAM, exchange));
         let edits: Vec<Edit<'static>> = edits.into_iter().map(owned).collect();
         self.take(&edits)
     }

@@ -28,6 +28,17 @@ const ON_ITS_WAY: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sequence(u64);
 
+/// A request's copy of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionCopy {
+    /// Of which session.
+    pub id: SessionId,
+    /// How often its pins had changed.
+    pub generation: u32,
+    /// When the request began.
+    pub began: Sequence,
+}
+
 /// How a request's copy of a session stands to what this worker has told the client since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
@@ -43,7 +54,7 @@ pub(crate) enum Freshness {
 #[derive(Clone, Copy, Debug)]
 struct LastCookie {
     at: Sequence,
-    when: Monotonic,
+    when: Option<Monotonic>,
     /// Its generation. `None`: the session is over, or has another id.
     generation: Option<u32>,
 }
@@ -88,10 +99,10 @@ impl Default for Worker {
 }
 
 impl Worker {
-    /// A worker for this configuration.
-    pub(crate) fn new(config: &Rc<Config>) -> Self {
+    /// A worker for this configuration. `seed`: random bits ([`StoreClient::new`]).
+    pub(crate) fn new(config: &Rc<Config>, seed: u32) -> Self {
         let tokens = VerifiedTokens::new(config.cache.entries);
-        Self { store: StoreClient::new(config), tokens, ..Self::default() }
+        Self { store: StoreClient::new(config, seed), tokens, ..Self::default() }
     }
 
     /// Adds one to a counter.
@@ -100,7 +111,7 @@ impl Worker {
     }
 
     /// What it has just now.
-    pub(crate) fn gauges(&self, now: Monotonic) -> [(Gauge, usize); 3] {
+    pub(crate) fn gauges(&self, now: Option<Monotonic>) -> [(Gauge, usize); 3] {
         let store = self.store.as_ref();
         [
             (Gauge::Entries(Memory::Sessions), store.map_or(0, StoreClient::remembered)),
@@ -116,13 +127,13 @@ impl Worker {
     }
 
     /// The client gets a cookie of this generation of the session.
-    pub(crate) fn cookie_issued(&mut self, id: SessionId, generation: u32, when: Monotonic) {
+    pub(crate) fn cookie_issued(&mut self, id: SessionId, generation: u32, when: Option<Monotonic>) {
         let at = self.step();
         self.note(id, LastCookie { at, when, generation: Some(generation) });
     }
 
     /// The client gets no cookie of this id any more: the session ended, or has another id.
-    pub(crate) fn cookie_cleared(&mut self, id: SessionId, when: Monotonic) {
+    pub(crate) fn cookie_cleared(&mut self, id: SessionId, when: Option<Monotonic>) {
         let at = self.step();
         self.note(id, LastCookie { at, when, generation: None });
     }
@@ -132,16 +143,18 @@ impl Worker {
         self.changes.put(id, RecentChanges { last_cookie: Some(last), ..known });
     }
 
-    /// How the copy with which a request began stands to what the client was told since.
-    pub(crate) fn freshness(&self, id: &SessionId, generation: u32, began: Sequence, now: Monotonic) -> Freshness {
-        let Some(last) = self.changes.get(id).and_then(|session| session.last_cookie) else {
+    /// How a request's copy stands to what the client was told since.
+    pub(crate) fn freshness(&self, copy: &SessionCopy, now: Option<Monotonic>) -> Freshness {
+        let Some(last) = self.changes.get(&copy.id).and_then(|session| session.last_cookie) else {
             return Freshness::Current;
         };
-        let before = began < last.at;
-        if last.generation.is_some_and(|latest| generation >= latest) {
+        let before = copy.began < last.at;
+        if last.generation.is_some_and(|latest| copy.generation >= latest) {
             return if before { Freshness::AlreadyIssued } else { Freshness::Current };
         }
-        if before || now.since(last.when) < ON_ITS_WAY { Freshness::Stale } else { Freshness::Current }
+        // As long as nobody knows what time it is, it may be on its way.
+        let on_its_way = last.when.is_some_and(|when| now.is_none_or(|now| now.since(when) < ON_ITS_WAY));
+        if before || on_its_way { Freshness::Stale } else { Freshness::Current }
     }
 
     /// Notes that the session is about to move. `false` when it moved too often of late: then it is left alone.
@@ -166,6 +179,10 @@ mod tests {
 
     const ID: SessionId = SessionId([1; 16]);
 
+    fn copy(id: SessionId, generation: u32, began: Sequence) -> SessionCopy {
+        SessionCopy { id, generation, began }
+    }
+
     fn at(seconds: u64) -> Monotonic {
         Monotonic(Duration::from_secs(seconds))
     }
@@ -183,36 +200,44 @@ mod tests {
     fn an_older_copy_is_stale_for_requests_that_began_before_and_for_a_while() {
         let mut worker = Worker::default();
         let before = worker.step();
-        worker.cookie_issued(ID, 2, at(100));
+        worker.cookie_issued(ID, 2, Some(at(100)));
         let after = worker.step();
-        assert_eq!(worker.freshness(&ID, 1, before, at(500)), Freshness::Stale);
-        assert_eq!(worker.freshness(&ID, 1, after, at(109)), Freshness::Stale, "the new cookie is on its way");
-        assert_eq!(worker.freshness(&ID, 1, after, at(110)), Freshness::Current, "the new cookie was lost");
+        assert_eq!(worker.freshness(&copy(ID, 1, before), Some(at(500))), Freshness::Stale);
+        assert_eq!(
+            worker.freshness(&copy(ID, 1, after), Some(at(109))),
+            Freshness::Stale,
+            "the new cookie is on its way"
+        );
+        assert_eq!(worker.freshness(&copy(ID, 1, after), Some(at(110))), Freshness::Current, "the new cookie was lost");
     }
 
     #[test]
     fn the_latest_copy_needs_no_second_cookie_and_is_never_stale() {
         let mut worker = Worker::default();
         let before = worker.step();
-        worker.cookie_issued(ID, 2, at(100));
+        worker.cookie_issued(ID, 2, Some(at(100)));
         let after = worker.step();
         for generation in [2, 3] {
-            assert_eq!(worker.freshness(&ID, generation, before, at(100)), Freshness::AlreadyIssued);
-            assert_eq!(worker.freshness(&ID, generation, after, at(100)), Freshness::Current);
+            assert_eq!(worker.freshness(&copy(ID, generation, before), Some(at(100))), Freshness::AlreadyIssued);
+            assert_eq!(worker.freshness(&copy(ID, generation, after), Some(at(100))), Freshness::Current);
         }
-        assert_eq!(worker.freshness(&SessionId([2; 16]), 0, before, at(100)), Freshness::Current, "another session");
+        assert_eq!(
+            worker.freshness(&copy(SessionId([2; 16]), 0, before), Some(at(100))),
+            Freshness::Current,
+            "another session"
+        );
     }
 
     #[test]
     fn every_copy_of_a_session_that_is_over_is_stale() {
         let mut worker = Worker::default();
         let before = worker.step();
-        worker.cookie_cleared(ID, at(100));
+        worker.cookie_cleared(ID, Some(at(100)));
         let after = worker.step();
-        assert_eq!(worker.freshness(&ID, u32::MAX, before, at(500)), Freshness::Stale);
-        assert_eq!(worker.freshness(&ID, u32::MAX, after, at(109)), Freshness::Stale);
+        assert_eq!(worker.freshness(&copy(ID, u32::MAX, before), Some(at(500))), Freshness::Stale);
+        assert_eq!(worker.freshness(&copy(ID, u32::MAX, after), Some(at(109))), Freshness::Stale);
         assert_eq!(
-            worker.freshness(&ID, u32::MAX, after, at(110)),
+            worker.freshness(&copy(ID, u32::MAX, after), Some(at(110))),
             Freshness::Current,
             "the client did not hear of it"
         );
@@ -224,9 +249,13 @@ mod tests {
         let before = worker.step();
         let id = |n: usize| SessionId((n as u128).to_be_bytes());
         for n in 0..=MAX_CHANGED {
-            worker.cookie_cleared(id(n), at(0));
+            worker.cookie_cleared(id(n), Some(at(0)));
         }
-        assert_eq!(worker.freshness(&id(0), 0, before, at(0)), Freshness::Current, "the oldest is forgotten");
-        assert_eq!(worker.freshness(&id(1), 0, before, at(0)), Freshness::Stale);
+        assert_eq!(
+            worker.freshness(&copy(id(0), 0, before), Some(at(0))),
+            Freshness::Current,
+            "the oldest is forgotten"
+        );
+        assert_eq!(worker.freshness(&copy(id(1), 0, before), Some(at(0))), Freshness::Stale);
     }
 }

@@ -5,15 +5,15 @@ mod metrics;
 mod streams;
 
 use crate::affinity::worker::Worker;
-use crate::affinity::{Affinity, Edit, Exchange, HeldResponse, Inputs, PausedRequest, Response};
-use crate::clock::{Monotonic, UnixTime};
+use crate::affinity::{Affinity, Edit, Exchange, HeldResponse, PausedRequest, Response, Turn};
+use crate::clock::UnixTime;
 use crate::config::{self, Config};
 use crate::headers::Headers;
 use crate::ids::ContextId;
 use crate::ids::{CallId, StreamId};
 use crate::observe::metrics::{Counter, Fault};
 use crate::shell::proxy::{HeaderMap, Proxy, Side, Status};
-use crate::store::client::{CallOutcome, Wake};
+use crate::store::client::{CallOutcome, Event, Wake};
 use crate::store::protocol::Answer;
 use inputs::ProxyInputs;
 use metrics::ProxyMetrics;
@@ -124,7 +124,13 @@ impl<P: Proxy> Contexts<P> {
             ProxyMetrics::define(&self.proxy, &config, version).map_err(|status| failed("define a metric", status))?;
         self.proxy.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
         let clock = self.proxy.now().ok();
-        Ok(Plugin { affinity, carried_name, worker: Worker::new(&config), metrics, clock })
+        let mut seed = [0; 4];
+        if config.store.is_some() {
+            // Without, workers probe a store together.
+            let _ = self.proxy.random(&mut seed);
+        }
+        let worker = Worker::new(&config, u32::from_le_bytes(seed));
+        Ok(Plugin { affinity, carried_name, worker, metrics, clock })
     }
 
     /// A second has passed: reads the clock, gives up what is overdue, and hands what was counted to the proxy.
@@ -135,12 +141,10 @@ impl<P: Proxy> Contexts<P> {
         if plugin.clock.is_none() {
             plugin.worker.count(Counter::Fault(Fault::ProxyCall));
         }
-        let (mut wakes, mut now) = (Vec::new(), Monotonic::default());
-        if let Some(store) = &mut plugin.worker.store
-            && let Ok(read) = proxy.monotonic()
-        {
-            now = read;
-            wakes = store.on_tick(now, &mut plugin.worker.counts);
+        let (mut wakes, mut now) = (Vec::new(), None);
+        if let Worker { store: Some(store), counts, .. } = &mut plugin.worker {
+            now = proxy.monotonic().ok();
+            wakes = store.on_tick(&mut Event { now, counts });
         }
         self.deliver(root, None, wakes);
         if let Some(Plugin { metrics, worker, .. }) = configured(&mut self.roots, root) {
@@ -152,15 +156,13 @@ impl<P: Proxy> Contexts<P> {
     /// The request's headers are there.
     pub fn on_request_headers(&mut self, id: StreamId) -> Action {
         let Some((proxy, plugin, stream)) = self.parts(id) else { return Action::Continue };
-        let inputs = ProxyInputs::new(proxy, &plugin.carried_name, plugin.clock);
-        let headers = inputs.known(proxy.headers(HeaderMap::RequestHeaders));
-        let request = plugin.affinity.on_request(id, &mut plugin.worker, headers.as_ref(), &inputs);
-        let (phase, went) = inputs.carry_out(request, &plugin.affinity, &mut plugin.worker);
-        stream.phase = phase;
-        inputs.attribute_calls(&mut plugin.worker);
-        inputs.count_faults(&mut plugin.worker);
+        let progress = plugin.stream_turn(proxy, |inputs, turn| {
+            let headers = inputs.known(proxy.headers(HeaderMap::RequestHeaders));
+            let step = turn.on_request(id, headers.as_ref());
+            inputs.carry_out(step, turn, &mut stream.phase)
+        });
         let (root, calls) = (stream.root, plugin.worker.store.is_some());
-        match went {
+        match progress {
             Progress::Answered => Action::Pause,
             Progress::Continues if calls => self.deliver(root, Some(id), Vec::new()),
             Progress::Continues => Action::Continue,
@@ -177,17 +179,16 @@ impl<P: Proxy> Contexts<P> {
             Phase::Held(held) => return self.answered_meanwhile(id, Some(&held)),
             Phase::Request | Phase::Over => return Action::Continue,
         };
-        let inputs = ProxyInputs::new(proxy, &plugin.carried_name, plugin.clock);
-        let edits = match plugin.affinity.on_response(id, exchange, &mut plugin.worker, &inputs) {
-            Response::Proceed(edits) => edits,
-            Response::Wait(edits, held) => {
-                stream.phase = Phase::Held(held);
-                edits
-            }
-        };
-        inputs.apply(HeaderMap::ResponseHeaders, edits);
-        inputs.attribute_calls(&mut plugin.worker);
-        inputs.count_faults(&mut plugin.worker);
+        plugin.stream_turn(proxy, |inputs, turn| {
+            let edits = match turn.on_response(id, exchange) {
+                Response::Proceed(edits) => edits,
+                Response::Wait(edits, held) => {
+                    stream.phase = Phase::Held(held);
+                    edits
+                }
+            };
+            inputs.apply(HeaderMap::ResponseHeaders, edits);
+        });
         let (root, calls) = (stream.root, plugin.worker.store.is_some());
         if calls { self.deliver(root, Some(id), Vec::new()) } else { Action::Continue }
     }
@@ -196,40 +197,39 @@ impl<P: Proxy> Contexts<P> {
     fn answered_meanwhile(&mut self, id: StreamId, held: Option<&HeldResponse>) -> Action {
         let Some((proxy, plugin, _)) = self.parts(id) else { return Action::Continue };
         plugin.leave(id);
-        let edit = match held {
-            Some(held) => plugin.affinity.on_answered_while_held(held, &mut plugin.worker),
-            None => plugin.affinity.on_answered_while_waiting(&mut plugin.worker),
-        };
-        let inputs = ProxyInputs::new(proxy, &plugin.carried_name, plugin.clock);
-        inputs.apply(HeaderMap::ResponseHeaders, edit.into_iter().collect());
-        inputs.count_faults(&mut plugin.worker);
+        plugin.turn(proxy, |inputs, turn| {
+            let edit = match held {
+                Some(held) => turn.on_answered_while_held(held),
+                None => turn.on_answered_while_waiting(),
+            };
+            inputs.apply(HeaderMap::ResponseHeaders, edit.into_iter().collect());
+        });
         Action::Continue
     }
 
     /// The trailers of the request or of the response are there: what is internal is not for either side.
     pub fn on_trailers(&mut self, id: StreamId, map: HeaderMap) {
         let Some((proxy, plugin, _)) = self.parts(id) else { return };
-        let inputs = ProxyInputs::new(proxy, &plugin.carried_name, plugin.clock);
-        let edits = if map == HeaderMap::ResponseTrailers {
-            plugin.affinity.inward_headers().map(Edit::Remove).collect()
-        } else {
-            plugin.affinity.internal_headers().map(Edit::Remove).to_vec()
-        };
-        inputs.apply(map, edits);
-        inputs.count_faults(&mut plugin.worker);
+        plugin.turn(proxy, |inputs, turn| {
+            let policy = turn.policy();
+            let edits = if map == HeaderMap::ResponseTrailers {
+                policy.inward_headers().map(Edit::Remove).collect()
+            } else {
+                policy.internal_headers().map(Edit::Remove).to_vec()
+            };
+            inputs.apply(map, edits);
+        });
     }
 
-    /// A call to the store came to something; without header lines, to nothing.
+    /// A call to the store was answered; without header lines, it failed.
     pub fn on_call_response(&mut self, root: ContextId, call: CallId, lines: usize, body_size: usize) {
         let Self { proxy, roots, .. } = self;
         let Some(plugin) = configured(roots, root) else { return };
-        let inputs = ProxyInputs::new(proxy, &plugin.carried_name, plugin.clock);
-        let answer = if lines == 0 { Answer::Nothing } else { inputs.answer(body_size) };
-        let now = inputs.monotonic().unwrap_or_default();
-        inputs.count_faults(&mut plugin.worker);
-        let store = plugin.worker.store.as_mut();
-        let wakes = store.map(|store| store.answered(call, answer, now, &mut plugin.worker.counts));
-        self.deliver(root, None, wakes.unwrap_or_default());
+        let wakes = plugin.turn(proxy, |inputs, turn| {
+            let answer = if lines == 0 { Answer::Nothing } else { inputs.answer(body_size) };
+            turn.on_answer(call, answer)
+        });
+        self.deliver(root, None, wakes);
     }
 
     /// A context is gone: a root, or a stream, which is over or begins anew (an internal redirect). The proxy still knows it.
@@ -244,14 +244,13 @@ impl<P: Proxy> Contexts<P> {
         match phase {
             Phase::Response(exchange) => {
                 if let Some(value) = plugin.affinity.carry(&exchange) {
-                    let inputs = ProxyInputs::new(&self.proxy, &plugin.carried_name, plugin.clock);
-                    inputs.known(self.proxy.set_property(&[&plugin.carried_name], &value));
-                    inputs.count_faults(&mut plugin.worker);
+                    let name = plugin.carried_name.clone();
+                    plugin.turn(&self.proxy, |inputs, _| inputs.known(self.proxy.set_property(&[&name], &value)));
                 }
             }
             Phase::Waiting(_) => {
                 plugin.leave(stream);
-                plugin.affinity.on_left_while_waiting(&mut plugin.worker);
+                plugin.turn(&self.proxy, |_, turn| turn.on_left_while_waiting());
             }
             Phase::Held(_) => plugin.leave(stream),
             Phase::Request | Phase::Over => {}
@@ -268,25 +267,21 @@ impl<P: Proxy> Contexts<P> {
     /// are in this callback: what it does is the callback's answer.
     fn deliver(&mut self, root: ContextId, own: Option<StreamId>, mut wakes: Vec<Wake>) -> Action {
         let mut action = Action::Continue;
-        let mut acted = false;
+        let mut acting = Acting::in_callback_of(own.map_or(root, ContextId::from));
         loop {
-            wakes.extend(self.make_calls(root, &mut acted));
+            wakes.extend(self.make_calls(root, &mut acting));
             if wakes.is_empty() {
                 break;
             }
             for (stream, news) in std::mem::take(&mut wakes) {
-                acted = true;
-                let refused = self.wake(stream, news, own == Some(stream)) == Progress::Answered;
+                let refused = self.wake(stream, news, &mut acting) == Progress::Answered;
                 if refused && own == Some(stream) {
                     action = Action::Pause;
                 }
             }
         }
-        if acted {
-            let callback = own.map_or(root, ContextId::from);
-            // Nothing follows in this callback that would need it.
-            let _ = self.proxy.act_as(callback);
-        }
+        // Nothing follows in this callback that would need it.
+        let _ = acting.switch(&self.proxy, acting.callback);
         let own = own.and_then(|id| self.streams.get_mut(id));
         match own.map(|stream| &stream.phase) {
             Some(Phase::Waiting(_) | Phase::Held(_)) => Action::Pause,
@@ -296,24 +291,24 @@ impl<P: Proxy> Contexts<P> {
 
     /// Sends what is to be sent to the store, for the root: a call made for a stream would die with it. Returns whom it wakes
     /// that a call could not be made.
-    fn make_calls(&mut self, root: ContextId, acted: &mut bool) -> Vec<Wake> {
+    fn make_calls(&mut self, root: ContextId, acting: &mut Acting) -> Vec<Wake> {
         let Self { proxy, roots, .. } = self;
         let Some(plugin) = configured(roots, root) else { return Vec::new() };
         let Worker { store: Some(store), counts, .. } = &mut plugin.worker else { return Vec::new() };
-        let mut wakes = store.admit(counts);
+        let mut event = Event { now: None, counts };
+        let mut wakes = store.admit(&mut event);
         // A call that is not made may lead to another.
         while let Some(call) = store.outgoing() {
             let request = store.request(&call);
             let lines = request.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             let headers = Headers::from_pairs(lines);
             let endpoint = store.endpoint();
-            *acted = true;
-            let sent = proxy
-                .act_as(root)
+            let sent = acting
+                .switch(proxy, root)
                 .and_then(|()| proxy.call(&endpoint.cluster, &headers, request.body.as_bytes(), endpoint.timeout));
             match sent {
                 Ok(id) => store.sent(id, call),
-                Err(_) => wakes.extend(store.unsent(call, proxy.monotonic().unwrap_or_default(), counts)),
+                Err(_) => wakes.extend(store.unsent(call, &mut event)),
             }
         }
         wakes
@@ -323,42 +318,60 @@ impl<P: Proxy> Contexts<P> {
     ///
     /// Never called in the callback of another stream: to turn a stream away there would stop the other, because the proxy then takes the
     /// callback's answer for a pause. Calls are made in the callback that asks for them, or in one of the root's.
-    fn wake(&mut self, id: StreamId, news: CallOutcome, own: bool) -> Progress {
+    fn wake(&mut self, id: StreamId, news: CallOutcome, acting: &mut Acting) -> Progress {
         let Some((proxy, plugin, stream)) = self.parts(id) else { return Progress::Continues };
-        if proxy.act_as(id.into()).is_err() && !own {
+        let own = acting.callback == id.into();
+        if acting.switch(proxy, id.into()).is_err() && !own {
             // It is gone, and on_delete will say so. Not so in its own callback, which must not end in a pause that nobody ends.
             return Progress::Continues;
         }
-        let inputs = ProxyInputs::new(proxy, &plugin.carried_name, plugin.clock);
-        let (went, side) = match (std::mem::replace(&mut stream.phase, Phase::Over), news) {
-            (Phase::Waiting(waiting), CallOutcome::Lookup(found)) => {
-                let headers = inputs.known(proxy.headers(HeaderMap::RequestHeaders));
-                let request = plugin.affinity.on_found(*waiting, found, &mut plugin.worker, headers.as_ref(), &inputs);
-                let (phase, went) = inputs.carry_out(request, &plugin.affinity, &mut plugin.worker);
-                stream.phase = phase;
-                (went, Side::Request)
-            }
-            (Phase::Held(held), CallOutcome::Write(written)) => {
-                match plugin.affinity.on_written(*held, written, &mut plugin.worker, &inputs) {
-                    Response::Proceed(edits) => inputs.apply(HeaderMap::ResponseHeaders, edits),
+        plugin.stream_turn(proxy, |inputs, turn| {
+            let (progress, side) = match (std::mem::replace(&mut stream.phase, Phase::Over), news) {
+                (Phase::Waiting(waiting), CallOutcome::Lookup(found)) => {
+                    let headers = inputs.known(proxy.headers(HeaderMap::RequestHeaders));
+                    let step = turn.on_found(*waiting, found, headers.as_ref());
+                    (inputs.carry_out(step, turn, &mut stream.phase), Side::Request)
+                }
+                (Phase::Held(held), CallOutcome::Write(written)) => match turn.on_written(*held, written) {
+                    Response::Proceed(edits) => {
+                        inputs.apply(HeaderMap::ResponseHeaders, edits);
+                        (Progress::Continues, Side::Response)
+                    }
                     Response::Wait(_, held) => {
                         stream.phase = Phase::Held(held);
                         return Progress::Continues;
                     }
-                };
-                (Progress::Continues, Side::Response)
+                },
+                (phase, CallOutcome::Lookup(_) | CallOutcome::Write(_)) => {
+                    stream.phase = phase;
+                    return Progress::Continues;
+                }
+            };
+            if progress == Progress::Continues && !own {
+                inputs.known(proxy.resume(side));
             }
-            (phase, CallOutcome::Lookup(_) | CallOutcome::Write(_)) => {
-                stream.phase = phase;
-                return Progress::Continues;
-            }
-        };
-        inputs.attribute_calls(&mut plugin.worker);
-        if went == Progress::Continues && !own {
-            inputs.known(proxy.resume(side));
+            progress
+        })
+    }
+}
+
+/// As which context calls to the proxy are made: at first as the one whose callback this is.
+struct Acting {
+    callback: ContextId,
+    now: ContextId,
+}
+
+impl Acting {
+    fn in_callback_of(context: ContextId) -> Self {
+        Self { callback: context, now: context }
+    }
+
+    fn switch<P: Proxy>(&mut self, proxy: &P, to: ContextId) -> Result<(), Status> {
+        if self.now != to {
+            proxy.act_as(to)?;
+            self.now = to;
         }
-        inputs.count_faults(&mut plugin.worker);
-        went
+        Ok(())
     }
 }
 
@@ -372,10 +385,35 @@ impl Plugin {
     fn retire<P: Proxy>(&mut self, proxy: &P) {
         let Worker { store, counts, .. } = &mut self.worker;
         if let Some(store) = store {
-            store.on_done(counts);
+            store.on_done(&mut Event { now: None, counts });
         }
         self.metrics.hand_over(proxy, counts);
         self.metrics.take_back_gauges(proxy);
+    }
+
+    /// Runs `job` in one callback, and counts it where a call to the proxy failed.
+    fn turn<P: Proxy, T>(
+        &mut self,
+        proxy: &P,
+        job: impl for<'p> FnOnce(&ProxyInputs<'_, P>, &mut Turn<'p, '_>) -> T,
+    ) -> T {
+        let inputs = ProxyInputs::new(proxy, &self.carried_name, self.clock);
+        let done = job(&inputs, &mut self.affinity.turn(&mut self.worker, &inputs));
+        inputs.count_faults(&mut self.worker);
+        done
+    }
+
+    /// As [`Plugin::turn`], of a stream that may ask for calls to the store: they are for its client.
+    fn stream_turn<P: Proxy, T>(
+        &mut self,
+        proxy: &P,
+        job: impl for<'p> FnOnce(&ProxyInputs<'_, P>, &mut Turn<'p, '_>) -> T,
+    ) -> T {
+        self.turn(proxy, |inputs, turn| {
+            let done = job(inputs, turn);
+            inputs.attribute_calls(turn.worker);
+            done
+        })
     }
 
     fn leave(&mut self, stream: StreamId) {

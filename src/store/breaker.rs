@@ -27,7 +27,11 @@ pub enum FailureKind {
 
 /// A circuit breaker. Closed at first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Breaker(State);
+pub struct Breaker {
+    state: State,
+    /// Where the next jitter comes from. Zero: there is none.
+    seed: u32,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -53,12 +57,18 @@ impl Default for State {
 }
 
 impl Breaker {
+    /// A breaker whose pauses are shorter by up to a quarter, at random from this seed: workers and proxies that lost a store together do not
+    /// probe it together.
+    pub fn jittered(seed: u32) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     /// Whether a call may be made now. The first after a pause is the probe.
     pub fn allows(&mut self, now: Monotonic) -> bool {
-        match self.0 {
+        match self.state {
             State::Closed { .. } => true,
             State::Open { until, pause } if now >= until => {
-                self.0 = State::Probing { pause };
+                self.state = State::Probing { pause };
                 true
             }
             State::Open { .. } | State::Probing { .. } => false,
@@ -67,7 +77,7 @@ impl Breaker {
 
     /// A call was answered, whatever the answer: the store is there.
     pub fn succeeded(&mut self) {
-        self.0 = State::default();
+        self.state = State::default();
     }
 
     /// A call that was sent at `sent` failed.
@@ -75,12 +85,12 @@ impl Breaker {
     /// Calls that were under way together and fail together fail for one reason: a worker that was busy while their time ran, a connection
     /// that broke. They count once. A store that is away fails calls again and again.
     pub fn failed(&mut self, sent: Monotonic, now: Monotonic) -> FailureKind {
-        let pause = match self.0 {
+        let pause = match self.state {
             State::Closed { failures, last } if failures > 0 && sent < last && is_together(last, now) => {
                 return FailureKind::Together;
             }
             State::Closed { failures, .. } if failures.saturating_add(1) < FAILURES => {
-                self.0 = State::Closed { failures: failures.saturating_add(1), last: now };
+                self.state = State::Closed { failures: failures.saturating_add(1), last: now };
                 return FailureKind::Counts;
             }
             State::Closed { .. } => FIRST_PAUSE,
@@ -88,20 +98,32 @@ impl Breaker {
             // A call from before, or one that was made all the same.
             State::Open { .. } => return FailureKind::Counts,
         };
-        self.0 = State::Open { until: Monotonic(now.0.saturating_add(pause)), pause };
+        let until = Monotonic(now.0.saturating_add(self.jitter(pause)));
+        self.state = State::Open { until, pause };
         FailureKind::Opens
+    }
+
+    /// A pause, with jitter.
+    fn jitter(&mut self, pause: Duration) -> Duration {
+        // Marsaglia's xorshift: zero stays zero.
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 17;
+        self.seed ^= self.seed << 5;
+        let quarter = pause.checked_div(4).unwrap_or_default();
+        let share = f64::from(self.seed) / f64::from(u32::MAX);
+        pause.saturating_sub(quarter.mul_f64(share))
     }
 
     /// A call failed for a reason that says nothing of the store. If it was the probe, the next call is the probe.
     pub fn undecided(&mut self, now: Monotonic) {
-        if let State::Probing { pause } = self.0 {
-            self.0 = State::Open { until: now, pause };
+        if let State::Probing { pause } = self.state {
+            self.state = State::Open { until: now, pause };
         }
     }
 
     /// Whether no call would be made now, because calls failed.
     pub fn is_open(&self, now: Monotonic) -> bool {
-        match self.0 {
+        match self.state {
             State::Closed { .. } => false,
             State::Open { until, .. } => now < until,
             State::Probing { .. } => true,
@@ -110,7 +132,7 @@ impl Breaker {
 
     /// For how long no call will be made, as far as is known.
     pub fn pause(&self, now: Monotonic) -> Duration {
-        match self.0 {
+        match self.state {
             State::Closed { .. } | State::Probing { .. } => Duration::ZERO,
             // No longer than it was when it began, whatever a clock says that failed.
             State::Open { until, pause } => until.since(now).min(pause),
@@ -257,5 +279,21 @@ mod tests {
             breaker.failed(Monotonic(Duration::MAX), Monotonic(Duration::MAX));
         }
         assert!(breaker.allows(Monotonic(Duration::MAX)));
+    }
+
+    #[test]
+    fn pauses_are_shorter_by_up_to_a_quarter_each_by_its_own_share() {
+        let pauses: Vec<Duration> = (1..=100)
+            .map(|seed| {
+                let mut breaker = Breaker::jittered(u32::wrapping_mul(seed, 0x9e37_79b9));
+                for second in 0..5 {
+                    breaker.failed(at(second), at(second));
+                }
+                breaker.pause(at(4))
+            })
+            .collect();
+        let (shortest, longest) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(*shortest >= Duration::from_millis(750) && *longest <= Duration::from_secs(1));
+        assert!(*longest - *shortest > Duration::from_millis(200), "{shortest:?} to {longest:?}");
     }
 }

@@ -62,6 +62,15 @@ const GRACE: Duration = Duration::from_secs(1);
 /// For how many seconds longer than a session its entry lives, at least.
 const MARGIN: u32 = 120;
 
+/// Something happens on a worker: when, and where it is counted.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// When. `None` where the proxy did not tell: the time of the event before counts then.
+    pub now: Option<Monotonic>,
+    /// What was counted on the worker.
+    pub counts: &'a mut Counts,
+}
+
 /// What a lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LookupOutcome {
@@ -172,18 +181,18 @@ pub struct StoreClient {
     waiters: usize,
     /// Revocations that the store has not been told.
     owed: Vec<Call>,
-    /// The time that was passed in last.
+    /// The time of the latest event.
     now: Monotonic,
 }
 
 impl StoreClient {
-    /// A client of the config's store, if it has one.
-    pub fn new(config: &Rc<Config>) -> Option<Self> {
+    /// A client of the config's store, if it has one. `seed`: random bits for the breaker ([`Breaker::jittered`]).
+    pub fn new(config: &Rc<Config>, seed: u32) -> Option<Self> {
         Some(Self {
             store: config.store.clone()?,
             cache: Cache::new(config.cache.entries, config.cache.ttl),
             config: Rc::clone(config),
-            breaker: Breaker::default(),
+            breaker: Breaker::jittered(seed),
             revocations: VecDeque::new(),
             fresh: Vec::new(),
             queue: FairQueue::default(),
@@ -196,14 +205,11 @@ impl StoreClient {
     }
 
     /// What is known of a session, of which a request has this copy. `None`: the store is asked, and `stream` waits.
-    pub fn lookup(
-        &mut self,
-        session: &Session,
-        stream: StreamId,
-        now: Monotonic,
-        counts: &mut Counts,
-    ) -> Option<LookupOutcome> {
-        let known = match self.cache.get(&session.id, now) {
+    pub fn lookup(&mut self, session: &Session, stream: StreamId, event: &mut Event<'_>) -> Option<LookupOutcome> {
+        // Without a clock nothing can be believed for a while.
+        let Some(now) = event.now else { return Some(LookupOutcome::Failed) };
+        self.now = now;
+        let known = match self.cache.get(&session.id, self.now) {
             Some(Entry::Session(record)) if session.generation <= record.generation => {
                 Some(LookupOutcome::Session(record.clone()))
             }
@@ -214,25 +220,25 @@ impl StoreClient {
             Some(Entry::Unreadable) => Some(LookupOutcome::Unreadable),
         };
         if known.is_some() {
-            counts.add(Counter::Hit(Memory::Sessions));
+            event.counts.add(Counter::Hit(Memory::Sessions));
             return known;
         }
-        counts.add(Counter::Miss(Memory::Sessions));
-        if self.has_ended(&session.id, now) {
+        event.counts.add(Counter::Miss(Memory::Sessions));
+        if self.has_ended(&session.id) {
             return Some(LookupOutcome::Revoked);
         }
         if self.waiters >= MAX_WAITERS {
-            counts.add(Counter::Fault(Fault::StoreOverload));
+            event.counts.add(Counter::Fault(Fault::StoreOverload));
             return Some(LookupOutcome::Failed);
         }
         match self.lookups.iter_mut().find(|(id, _)| *id == session.id) {
             Some((_, waiters)) => {
                 waiters.push(stream);
-                counts.add(Counter::LookupShared);
+                event.counts.add(Counter::LookupShared);
             }
             None => {
-                let call = self.new_call(session.id, Command::Lookup, Job::Lookup { again: false }, None, now);
-                if !self.enqueue(call, now, counts) {
+                let call = self.new_call(session.id, Command::Lookup, Job::Lookup { again: false }, None);
+                if !self.enqueue(call, event) {
                     return Some(LookupOutcome::Failed);
                 }
                 self.lookups.push((session.id, vec![stream]));
@@ -243,48 +249,53 @@ impl StoreClient {
     }
 
     /// Has the store know a new session. `true`: `waiter` waits.
-    pub fn create(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
-        self.enqueue_write(session.clone(), None, 1, waiter, now, counts) && waiter.is_some()
+    pub fn create(&mut self, session: &Session, waiter: Option<StreamId>, event: &mut Event<'_>) -> bool {
+        self.begin(event);
+        self.enqueue_write(session.clone(), None, 1, waiter, event) && waiter.is_some()
     }
 
     /// Has the store know this copy, which is newer than what it has. `true`: `waiter` waits.
-    pub fn write(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
-        if self.has_ended(&session.id, now) {
+    pub fn write(&mut self, session: &Session, waiter: Option<StreamId>, event: &mut Event<'_>) -> bool {
+        self.begin(event);
+        if self.has_ended(&session.id) {
             return false;
         }
-        let expected = self.cache.change(session.id, session.generation, &session.pins, now);
+        let expected = self.cache.change(session.id, session.generation, &session.pins, self.now);
         // A session that the store lost must not come back: a write that expects some other version creates nothing.
         let expected = expected.or_else(|| self.lost_is_over().then(Version::of_nothing));
-        self.enqueue_write(session.clone(), expected, 1, waiter, now, counts) && waiter.is_some()
+        self.enqueue_write(session.clone(), expected, 1, waiter, event) && waiter.is_some()
     }
 
     /// As [`Self::write`], unless another of the requests that found it missing has had it written.
-    pub fn write_if_missing(&mut self, session: &Session, now: Monotonic, counts: &mut Counts) {
-        let known = self.cache.get(&session.id, now);
+    pub fn write_if_missing(&mut self, session: &Session, event: &mut Event<'_>) {
+        self.begin(event);
+        let known = self.cache.get(&session.id, self.now);
         let filled = matches!(known, Some(Entry::Session(record)) if record.generation >= session.generation);
         if !filled {
-            self.write(session, None, now, counts);
+            self.write(session, None, event);
         }
     }
 
     /// Lets the store keep a session for longer. `true`: `waiter` waits.
-    pub fn touch(&mut self, session: &Session, waiter: Option<StreamId>, now: Monotonic, counts: &mut Counts) -> bool {
-        match self.cache.get(&session.id, now) {
+    pub fn touch(&mut self, session: &Session, waiter: Option<StreamId>, event: &mut Event<'_>) -> bool {
+        self.begin(event);
+        match self.cache.get(&session.id, self.now) {
             // Its value must not outlive its key.
             Some(Entry::Session(Record { age: KeyPosition::Older(_), .. })) => {
-                return self.write(session, waiter, now, counts);
+                return self.write(session, waiter, event);
             }
             Some(Entry::Revoked) => return false,
             Some(Entry::Session(_) | Entry::Missing | Entry::Unreadable) | None => {}
         }
         let command = Command::Touch { ttl: self.lifetime(session) };
-        let call = self.new_call(session.id, command, Job::Touch { session: session.clone() }, waiter, now);
-        self.enqueue(call, now, counts) && waiter.is_some()
+        let call = self.new_call(session.id, command, Job::Touch { session: session.clone() }, waiter);
+        self.enqueue(call, event) && waiter.is_some()
     }
 
     /// Ends a session, for this worker at once. Past the breaker, and tried again later if need be. `true`: `waiter` waits.
-    pub fn revoke(&mut self, session: &Session, waiter: StreamId, now: Monotonic, counts: &mut Counts) -> bool {
-        self.learn(session.id, Entry::Revoked, now, now, counts);
+    pub fn revoke(&mut self, session: &Session, waiter: StreamId, event: &mut Event<'_>) -> bool {
+        self.begin(event);
+        self.learn(session.id, Entry::Revoked, self.now, event);
         let end = session.end.or_else(|| self.config.session.end(session)).unwrap_or(session.renewed);
         let left = u32::try_from(end.seconds_since(session.renewed)).unwrap_or(u32::MAX);
         let key = self.key(&session.id);
@@ -292,16 +303,16 @@ impl StoreClient {
             tombstone: value::tombstone(&key, &self.config.keyring),
             ttl: left.saturating_add(self.margin()),
         };
-        let give_up = Monotonic(now.0.saturating_add(REVOKE_FOR));
-        let call = self.new_call(session.id, command, Job::Revoke { tries: 1, give_up }, Some(waiter), now);
-        self.enqueue(call, now, counts)
+        let give_up = Monotonic(self.now.0.saturating_add(REVOKE_FOR));
+        let call = self.new_call(session.id, command, Job::Revoke { tries: 1, give_up }, Some(waiter));
+        self.enqueue(call, event)
     }
 
     /// Whether this worker knows that the session ended: it remembers, or has yet to tell the store.
-    fn has_ended(&mut self, id: &SessionId, now: Monotonic) -> bool {
+    fn has_ended(&mut self, id: &SessionId) -> bool {
         let under_way = self.calls.iter().map(|(_, call)| call).chain(&self.revocations);
         let untold = under_way.chain(&self.owed).any(|call| call.id == *id && call.is_revocation());
-        untold || self.cache.get(id, now) == Some(&Entry::Revoked)
+        untold || self.cache.get(id, self.now) == Some(&Entry::Revoked)
     }
 
     /// A stream that may wait is gone, or goes on by itself.
@@ -334,13 +345,13 @@ impl StoreClient {
     }
 
     /// Whether the store is left alone just now. The first call after a pause is a probe.
-    pub fn breaker_is_open(&self, now: Monotonic) -> bool {
-        self.breaker.is_open(now)
+    pub fn breaker_is_open(&self, now: Option<Monotonic>) -> bool {
+        self.breaker.is_open(now.unwrap_or(self.now))
     }
 
     /// After how many seconds a client that is turned away may try again; at least 1.
-    pub fn retry_after(&self, now: Monotonic) -> u64 {
-        self.breaker.pause(now).as_secs().saturating_add(1)
+    pub fn retry_after(&self, now: Option<Monotonic>) -> u64 {
+        self.breaker.pause(now.unwrap_or(self.now)).as_secs().saturating_add(1)
     }
 
     /// Whether the calls that were asked for just now must be attributed to a client: some of them will wait.
@@ -356,13 +367,13 @@ impl StoreClient {
 
     /// Lets the calls that were asked for just now wait for their turn, and returns whom it wakes that a client has too many.
     #[must_use]
-    pub fn admit(&mut self, counts: &mut Counts) -> Vec<Wake> {
+    pub fn admit(&mut self, event: &mut Event<'_>) -> Vec<Wake> {
         let mut wakes = Vec::new();
         for call in take(&mut self.fresh) {
             if self.queue.len_of(call.client) < MAX_QUEUED_OF_ONE {
                 self.queue.push(call);
             } else {
-                wakes.extend(self.settle(call, Err(Failure::Overloaded), self.now, counts));
+                wakes.extend(self.settle(call, Err(Failure::Overloaded), event));
             }
         }
         wakes
@@ -400,71 +411,77 @@ impl StoreClient {
 
     /// The proxy would not make this call.
     #[must_use]
-    pub fn unsent(&mut self, call: Call, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
-        self.settle(call, Err(Failure::Unsent), now, counts)
+    pub fn unsent(&mut self, call: Call, event: &mut Event<'_>) -> Vec<Wake> {
+        self.begin(event);
+        self.settle(call, Err(Failure::Unsent), event)
     }
 
     /// A call came to something.
     #[must_use]
-    pub fn answered(&mut self, id: CallId, answer: Answer, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
-        self.now = now;
+    pub fn answered(&mut self, id: CallId, answer: Answer, event: &mut Event<'_>) -> Vec<Wake> {
+        self.begin(event);
         let Some(call) = self.take_call(id) else {
-            counts.add(Counter::Fault(Fault::StoreLate));
+            event.counts.add(Counter::Fault(Fault::StoreLate));
             return Vec::new();
         };
-        measure(&call, now, counts);
+        measure(&call, self.now, event.counts);
         let reply = self.store.endpoint.reply(&call.command, answer);
-        let mut wakes = self.settle(call, reply, now, counts);
-        wakes.extend(self.give_up_waiting(now, counts));
+        let mut wakes = self.settle(call, reply, event);
+        wakes.extend(self.give_up_waiting(event));
         wakes
     }
 
     /// Some time has passed: gives up what the proxy never answered, and tries revocations again.
     #[must_use]
-    pub fn on_tick(&mut self, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
-        self.now = now;
+    pub fn on_tick(&mut self, event: &mut Event<'_>) -> Vec<Wake> {
+        self.begin(event);
         let limit = self.store.endpoint.timeout.saturating_add(GRACE);
-        let lost = self.calls.iter().filter(|(_, call)| now.since(call.at) > limit);
+        let lost = self.calls.iter().filter(|(_, call)| self.now.since(call.at) > limit);
         let lost: Vec<CallId> = lost.map(|(id, _)| *id).collect();
         let mut wakes = Vec::new();
         for id in lost {
             if let Some(call) = self.take_call(id) {
-                measure(&call, now, counts);
-                wakes.extend(self.settle(call, Err(Failure::Unavailable), now, counts));
+                measure(&call, self.now, event.counts);
+                wakes.extend(self.settle(call, Err(Failure::Unavailable), event));
             }
         }
         let due = self.owed.len().min(REVOKES_A_TICK);
         for call in self.owed.drain(..due).collect::<Vec<_>>() {
-            self.enqueue(Call { at: now, ..call }, now, counts);
+            self.enqueue(Call { at: self.now, ..call }, event);
         }
-        wakes.extend(self.give_up_waiting(now, counts));
+        wakes.extend(self.give_up_waiting(event));
         wakes
     }
 
     /// Gives up the calls whose turn did not come in time: all of them once the store is left alone. Never in a stream's callback,
     /// because it may turn other streams away.
-    fn give_up_waiting(&mut self, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
+    fn give_up_waiting(&mut self, event: &mut Event<'_>) -> Vec<Wake> {
         if self.queue.len() == 0 {
             return Vec::new();
         }
-        let left_alone = self.breaker.is_open(now);
-        let late = self.queue.take(|call| left_alone || now.since(call.at) > MAX_WAIT);
+        let left_alone = self.breaker.is_open(self.now);
+        let late = self.queue.take(|call| left_alone || self.now.since(call.at) > MAX_WAIT);
         let failure = if left_alone { Failure::LeftAlone } else { Failure::Overloaded };
-        late.into_iter().flat_map(|call| self.settle(call, Err(failure), now, counts)).collect()
+        late.into_iter().flat_map(|call| self.settle(call, Err(failure), event)).collect()
     }
 
     /// Nobody will be there to try again, or to hear an answer: what the store has not confirmed counts as lost.
-    pub fn on_done(&mut self, counts: &mut Counts) {
+    pub fn on_done(&mut self, event: &mut Event<'_>) {
         let calls = take(&mut self.calls).into_iter().map(|(_, call)| call);
         let calls = calls.chain(take(&mut self.revocations)).chain(take(&mut self.owed));
-        calls.filter(Call::is_revocation).for_each(|_| counts.add(Counter::Fault(Fault::RevocationLost)));
+        calls.filter(Call::is_revocation).for_each(|_| event.counts.add(Counter::Fault(Fault::RevocationLost)));
+    }
+
+    /// The time that counts from here on.
+    fn begin(&mut self, event: &Event<'_>) {
+        self.now = event.now.unwrap_or(self.now);
     }
 
     /// Takes in what the store said to a call that was sent at `since`, and returns what holds.
-    fn learn(&mut self, id: SessionId, news: Entry, since: Monotonic, now: Monotonic, counts: &mut Counts) -> Entry {
-        let learned = self.cache.learn(id, news, since, now);
+    fn learn(&mut self, id: SessionId, news: Entry, since: Monotonic, event: &mut Event<'_>) -> Entry {
+        let learned = self.cache.learn(id, news, since, self.now);
         if learned.evicted {
-            counts.add(Counter::Evicted(Memory::Sessions));
+            event.counts.add(Counter::Evicted(Memory::Sessions));
         }
         learned.holds
     }
@@ -478,8 +495,8 @@ impl StoreClient {
         StoreKey::of(id, &self.config.scope, &self.store.endpoint.namespace)
     }
 
-    fn new_call(&self, id: SessionId, command: Command, job: Job, waiter: Option<StreamId>, at: Monotonic) -> Call {
-        Call { id, key: self.key(&id), command, job, waiter, client: None, at }
+    fn new_call(&self, id: SessionId, command: Command, job: Job, waiter: Option<StreamId>) -> Call {
+        Call { id, key: self.key(&id), command, job, waiter, client: None, at: self.now }
     }
 
     /// For how many seconds longer than a session its entry lives: a proxy whose clock is late still takes the token.
@@ -499,8 +516,7 @@ impl StoreClient {
         expected: Option<Version>,
         tries: u8,
         waiter: Option<StreamId>,
-        now: Monotonic,
-        counts: &mut Counts,
+        event: &mut Event<'_>,
     ) -> bool {
         let value = value::seal(&session, &self.key(&session.id), &self.config.keyring);
         let ttl = self.lifetime(&session);
@@ -508,13 +524,12 @@ impl StoreClient {
             Some(expected) => Command::Move { expected, value, ttl },
             None => Command::Create { value, ttl },
         };
-        let call = self.new_call(session.id, command, Job::Write { session, tries }, waiter, now);
-        self.enqueue(call, now, counts)
+        let call = self.new_call(session.id, command, Job::Write { session, tries }, waiter);
+        self.enqueue(call, event)
     }
 
     /// Puts a call among those to be made. `false` where it is not: the store is left alone, or there are too many.
-    fn enqueue(&mut self, call: Call, now: Monotonic, counts: &mut Counts) -> bool {
-        self.now = now;
+    fn enqueue(&mut self, call: Call, event: &mut Event<'_>) -> bool {
         // A logout is not held back by the rest.
         let revocation = call.is_revocation();
         let room = if revocation {
@@ -524,27 +539,27 @@ impl StoreClient {
             self.queue.len().saturating_add(self.fresh.len()) < MAX_QUEUED
         };
         if !room {
-            counts.add(Counter::Fault(Fault::StoreOverload));
+            event.counts.add(Counter::Fault(Fault::StoreOverload));
         }
-        let placed = room && (revocation || self.breaker.allows(now));
+        let placed = room && (revocation || self.breaker.allows(self.now));
         if !placed {
-            counts.add(Counter::StoreCall(call.operation(), CallResult::Skipped));
+            event.counts.add(Counter::StoreCall(call.operation(), CallResult::Skipped));
         }
         match (placed, revocation) {
             (true, true) => self.revocations.push_back(call),
             (true, false) => self.fresh.push(call),
-            (false, true) => self.owe(call, now, counts),
+            (false, true) => self.owe(call, event),
             (false, false) => {}
         }
         placed
     }
 
-    fn owe(&mut self, call: Call, now: Monotonic, counts: &mut Counts) {
-        let in_time = matches!(call.job, Job::Revoke { give_up, .. } if now < give_up);
+    fn owe(&mut self, call: Call, event: &mut Event<'_>) {
+        let in_time = matches!(call.job, Job::Revoke { give_up, .. } if self.now < give_up);
         if in_time && self.owed.len() < MAX_REVOCATIONS {
             self.owed.push(Call { waiter: None, ..call });
         } else {
-            counts.add(Counter::Fault(Fault::RevocationLost));
+            event.counts.add(Counter::Fault(Fault::RevocationLost));
         }
     }
 

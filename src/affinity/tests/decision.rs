@@ -110,7 +110,7 @@ fn every_request_is_counted_by_what_it_came_with() {
     scene.exchange();
     let (exchange, _) = scene.request_with(&headers(&[("cookie", "m=x; m=y")]));
     scene.respond(exchange);
-    let request = scene.affinity.on_request(STREAM, &mut scene.worker, None, &scene.proxy);
+    let request = scene.affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, None);
     assert!(matches!(request, RequestStep::Proceed(..)));
     for basis in [Basis::None, Basis::Refused(Refusal::Malformed), Basis::Cookie, Basis::Unread] {
         assert_eq!(scene.is(Counter::Request(basis)), 1, "{basis:?}");
@@ -137,7 +137,7 @@ fn a_valid_token_is_counted_by_its_key() {
     assert_eq!(scene.is(Counter::Accepted(KeyPosition::Current)), 1);
     let json = format!(r#"{{"keys":[{}],"cookie":{{"name":"m"}},"scope":"m"}}"#, swapped(KEYS));
     scene.affinity = Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()));
-    scene.worker = Worker::new(&scene.affinity.config);
+    scene.worker = Worker::new(&scene.affinity.config, 0);
     scene.cookie = old;
     assert_eq!(scene.exchange(), Cookie::Issued);
     assert_eq!(scene.is(Counter::Accepted(KeyPosition::Older(1))), 1);

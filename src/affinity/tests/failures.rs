@@ -122,7 +122,7 @@ fn without_randomness_nothing_is_issued_and_a_good_cookie_stays() {
 #[test]
 fn without_headers_or_a_clock_the_client_keeps_what_it_has() {
     let mut scene = Scene::resumed("");
-    let (exchange, edits) = proceeds(scene.affinity.on_request(STREAM, &mut scene.worker, None, &scene.proxy));
+    let (exchange, edits) = proceeds(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, None));
     assert_eq!(edits, scene.affinity.internal_headers().map(Edit::Remove));
     assert_eq!(scene.respond(exchange), Cookie::Kept);
     assert_eq!(scene.outcome(), "failed");
@@ -250,7 +250,7 @@ fn a_logout_needs_neither_clock_nor_randomness_nor_readable_headers() {
     scene.proxy.now = None;
     scene.proxy.randomness = false;
     assert_eq!(scene.respond(exchange), Cookie::Cleared);
-    let (unread, _) = proceeds(scene.affinity.on_request(STREAM, &mut scene.worker, None, &scene.proxy));
+    let (unread, _) = proceeds(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, None));
     assert_eq!(scene.respond(unread), Cookie::Cleared);
 }
 

@@ -67,12 +67,12 @@ fn a_cookie_makes_the_response_private_unless_it_is() {
         let mut scene = Scene::new("");
         scene.proxy.response.extend(said.map(|said| ("cache-control".to_owned(), said.to_owned())));
         let (exchange, _) = scene.request();
-        let edits = answers(scene.affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy));
+        let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
         assert_eq!(edits.contains(&Edit::Add("cache-control", b"private".to_vec())), added, "{said:?}");
     }
     let mut resumed = Scene::resumed("");
     let (exchange, _) = resumed.request();
-    let edits = answers(resumed.affinity.on_response(STREAM, exchange, &mut resumed.worker, &resumed.proxy));
+    let edits = answers(resumed.affinity.turn(&mut resumed.worker, &resumed.proxy).on_response(STREAM, exchange));
     assert_eq!(edits, [Edit::Remove("x-mooring-session")], "a response without our cookie stays as it is");
 }
 
@@ -143,7 +143,7 @@ fn internal_headers_do_not_reach_the_client() {
     scene.served_by(A);
     scene.says("nonsense");
     let (exchange, _) = scene.request();
-    let edits = answers(scene.affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy));
+    let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
     for name in scene.affinity.internal_headers() {
         assert!(edits.contains(&Edit::Remove(name)), "{name}");
     }
@@ -166,7 +166,7 @@ fn a_persistent_cookie_says_how_long_the_session_can_last() {
     let mut scene = Scene::new("");
     scene.config().cookie.persistent = true;
     let (exchange, _) = scene.request();
-    let edits = answers(scene.affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy));
+    let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
     assert!(added(&edits, "set-cookie").unwrap().contains("; Max-Age=1800;"));
 }
 
@@ -175,7 +175,7 @@ fn the_debug_header_is_one_word() {
     let mut scene = Scene::resumed(r#""debug_header":"x-debug""#);
     scene.served_by(B);
     let (exchange, _) = scene.request();
-    let edits = answers(scene.affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy));
+    let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
     assert!(edits.contains(&Edit::Set("x-debug", b"moved".to_vec())));
 }
 
@@ -186,7 +186,7 @@ fn a_persistent_cookie_does_not_outlast_the_session_s_end() {
     scene.config().session.idle = Some(28_800);
     scene.later(28_000);
     let (exchange, _) = scene.request();
-    let edits = answers(scene.affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy));
+    let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
     assert!(added(&edits, "set-cookie").unwrap().contains("; Max-Age=800;"));
 }
 
@@ -195,7 +195,7 @@ fn on_the_override_host_bridge_an_upstream_cannot_name_a_host_to_the_client() {
     let mut scene = Scene::new(r#""upstream":{"via":"override_host"}"#);
     scene.bridge(true);
     let (exchange, _) = scene.request();
-    let edits = answers(scene.affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy));
+    let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
     assert!(edits.contains(&Edit::Remove("x-mooring-host")));
 }
 
@@ -205,6 +205,6 @@ fn a_failure_to_issue_is_what_the_debug_header_says() {
     scene.says("rotate");
     let (exchange, _) = scene.request();
     scene.proxy.randomness = false;
-    let edits = answers(scene.affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy));
+    let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
     assert_eq!(added(&edits, "x-debug").as_deref(), Some("failed"));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ids::CallId;
 use crate::observe::metrics::{CallResult, Operation};
-use crate::store::client::{CallOutcome, WriteOutcome};
+use crate::store::client::{CallOutcome, Event, WriteOutcome};
 use crate::store::protocol::model::Model;
 use crate::store::protocol::{Answer, StoreKey};
 #[cfg(target_arch = "wasm32")]
@@ -59,15 +59,16 @@ impl Proxies {
         let mut news = Vec::new();
         loop {
             let Scene { worker, proxy, .. } = &mut self.scenes[at];
-            let now = proxy.monotonic().unwrap_or_default();
+            let now = proxy.monotonic();
             let store = worker.store.as_mut().unwrap();
-            assert_eq!(store.admit(&mut worker.counts), []);
+            let mut event = Event { now, counts: &mut worker.counts };
+            assert_eq!(store.admit(&mut event), []);
             let Some(call) = store.outgoing() else { return news };
             self.calls += 1;
             let (key, command) = call.asked();
             let answer = self.fault.clone().unwrap_or_else(|| self.store.answer(key, command));
             store.sent(CallId(self.calls), call);
-            for (stream, told) in store.answered(CallId(self.calls), answer, now, &mut worker.counts) {
+            for (stream, told) in store.answered(CallId(self.calls), answer, &mut event) {
                 assert_eq!(stream, STREAM);
                 news.push(told);
             }
@@ -81,16 +82,17 @@ impl Proxies {
         let scene = &mut self.scenes[at];
         scene.cookie = cookie.clone();
         let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
-        let mut step = affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy);
+        let mut step = affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request));
         if let RequestStep::Wait(waiting) = step {
             let Some(CallOutcome::Lookup(found)) = self.talk(at).pop() else { panic!("no answer") };
             let scene = &mut self.scenes[at];
-            step = affinity.on_found(*waiting, found, &mut scene.worker, Some(&request), &scene.proxy);
+            step = affinity.turn(&mut scene.worker, &scene.proxy).on_found(*waiting, found, Some(&request));
         }
         let (exchange, edits) = match step {
             RequestStep::Proceed(exchange, edits) => (exchange, edits),
             RequestStep::Refuse(seconds, exchange, _) => {
-                let logged = affinity.on_refused(&exchange, &mut self.scenes[at].worker).map(owned);
+                let Scene { worker, proxy, .. } = &mut self.scenes[at];
+                let logged = affinity.turn(worker, proxy).on_refused(&exchange).map(owned);
                 self.scenes[at].take(&logged.into_iter().collect::<Vec<_>>());
                 return Seen::Refused(seconds);
             }
@@ -102,23 +104,24 @@ impl Proxies {
         // The bridge names the host that served, where that is not the one that was asked for.
         let scene = &mut self.scenes[at];
         scene.bridge(self.asked != scene.proxy.served);
-        let edits: Vec<Edit<'static>> = match affinity.on_response(STREAM, exchange, &mut scene.worker, &scene.proxy) {
-            Response::Proceed(edits) => edits.into_iter().map(owned).collect(),
-            Response::Wait(edits, mut held) => {
-                assert_eq!(added(&edits, "set-cookie"), None, "before the store has it");
-                let mut news = self.talk(at);
-                assert!(!news.is_empty(), "no answer");
-                loop {
-                    let CallOutcome::Write(written) = news.remove(0) else { panic!("a lookup") };
-                    self.waited += 1;
-                    let scene = &mut self.scenes[at];
-                    match affinity.on_written(*held, written, &mut scene.worker, &scene.proxy) {
-                        Response::Proceed(edits) => break edits.into_iter().map(owned).collect(),
-                        Response::Wait(_, still) => held = still,
+        let edits: Vec<Edit<'static>> =
+            match affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange) {
+                Response::Proceed(edits) => edits.into_iter().map(owned).collect(),
+                Response::Wait(edits, mut held) => {
+                    assert_eq!(added(&edits, "set-cookie"), None, "before the store has it");
+                    let mut news = self.talk(at);
+                    assert!(!news.is_empty(), "no answer");
+                    loop {
+                        let CallOutcome::Write(written) = news.remove(0) else { panic!("a lookup") };
+                        self.waited += 1;
+                        let scene = &mut self.scenes[at];
+                        match affinity.turn(&mut scene.worker, &scene.proxy).on_written(*held, written) {
+                            Response::Proceed(edits) => break edits.into_iter().map(owned).collect(),
+                            Response::Wait(_, still) => held = still,
+                        }
                     }
                 }
-            }
-        };
+            };
         self.talk(at);
         let seen = self.scenes[at].take(&edits);
         *cookie = self.scenes[at].cookie.clone();
@@ -401,7 +404,7 @@ fn a_token_of_an_older_key_has_the_value_written_anew() {
             "cookie":{{"name":"m"}},"store":{{"cluster":"c"}}}}"#
         );
         scene.affinity = Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()));
-        scene.worker = Worker::new(&scene.affinity.config);
+        scene.worker = Worker::new(&scene.affinity.config, 0);
     }
     let key = proxies.key(&proxies.open(&cookie));
     assert!(proxies.store.value(&key).unwrap().starts_with("v1.new."));
@@ -512,18 +515,19 @@ fn a_write_that_was_overtaken_by_a_logout_gives_no_cookie() {
     let request = headers(&[("cookie", line.as_str())]);
     let scene = &mut proxies.scenes[0];
     let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
-    let (mover, _) = proceeds(affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy));
-    let (leaver, _) = proceeds(affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy));
+    let (mover, _) = proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request)));
+    let (leaver, _) = proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request)));
     scene.served_by(B);
-    let Response::Wait(_, held) = affinity.on_response(STREAM, mover, &mut scene.worker, &scene.proxy) else {
+    let Response::Wait(_, held) = affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, mover) else {
         panic!("it does not wait")
     };
     scene.says("end");
-    let Response::Wait(..) = affinity.on_response(STREAM, leaver, &mut scene.worker, &scene.proxy) else {
+    let Response::Wait(..) = affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, leaver) else {
         panic!("it does not wait")
     };
     scene.says_nothing();
-    let Response::Proceed(edits) = affinity.on_written(*held, WriteOutcome::Settled, &mut scene.worker, &scene.proxy)
+    let Response::Proceed(edits) =
+        affinity.turn(&mut scene.worker, &scene.proxy).on_written(*held, WriteOutcome::Settled)
     else {
         panic!("it waits on")
     };
@@ -617,9 +621,9 @@ fn a_logout_and_a_login_are_carried_out_whether_the_store_can_be_asked_or_not() 
         proxies.fault = None;
         assert_eq!(proxies.try_out(0, &old), ISSUED, "the old one is refused here at once");
         assert!(proxies.refused(0));
-        let now = proxies.scenes[0].proxy.monotonic().unwrap();
+        let now = proxies.scenes[0].proxy.monotonic();
         let worker = &mut proxies.scenes[0].worker;
-        assert_eq!(worker.store.as_mut().unwrap().on_tick(now, &mut worker.counts), []);
+        assert_eq!(worker.store.as_mut().unwrap().on_tick(&mut Event { now, counts: &mut worker.counts }), []);
         proxies.talk(0);
         assert_eq!(proxies.try_out(1, &old), ISSUED, "and elsewhere when the store has heard of it");
         assert!(proxies.refused(1));
@@ -692,16 +696,19 @@ fn a_second_pass_knows_what_the_first_found_out() {
         let request = headers(&[("cookie", line.as_str())]);
         let scene = &mut proxies.scenes[0];
         let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
-        let RequestStep::Wait(waiting) = affinity.on_request(STREAM, &mut scene.worker, Some(&request), &scene.proxy)
+        let RequestStep::Wait(waiting) =
+            affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request))
         else {
             panic!("no lookup")
         };
         let Some(CallOutcome::Lookup(found)) = proxies.talk(0).pop() else { panic!("no answer") };
         let scene = &mut proxies.scenes[0];
-        let (first, _) = proceeds(affinity.on_found(*waiting, found, &mut scene.worker, Some(&request), &scene.proxy));
+        let (first, _) =
+            proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_found(*waiting, found, Some(&request)));
         scene.proxy.carried = affinity.carry(&first);
         let redirected = headers(&[]);
-        let (second, edits) = proceeds(affinity.on_request(STREAM, &mut scene.worker, Some(&redirected), &scene.proxy));
+        let (second, edits) =
+            proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&redirected)));
         assert_eq!(second.standing, first.standing);
         assert_eq!(asked(&edits).is_some(), matches!(first.standing, Standing::Resumed(_)));
         scene.proxy.carried = None;
@@ -719,11 +726,11 @@ fn a_value_under_an_older_key_does_not_outlive_the_key() {
     let (mut proxies, mut cookie) = Proxies::settled(r#""on_error":"fail""#, "");
     for scene in &mut proxies.scenes {
         scene.affinity = keys(&format!("{newest},{KEYS}"));
-        scene.worker = Worker::new(&scene.affinity.config);
+        scene.worker = Worker::new(&scene.affinity.config, 0);
     }
     assert_eq!(proxies.try_out(0, &cookie), ISSUED);
     // The re-issued cookie arrives, but the one write of the value does not.
-    proxies.scenes.iter_mut().for_each(|scene| scene.worker = Worker::new(&scene.affinity.config));
+    proxies.scenes.iter_mut().for_each(|scene| scene.worker = Worker::new(&scene.affinity.config, 0));
     let key = proxies.key(&proxies.open(&cookie));
     let old = crate::store::value::seal(&proxies.open(&cookie), &key, &affinity("").config.keyring);
     proxies.exchange(0, &mut cookie);
@@ -735,7 +742,7 @@ fn a_value_under_an_older_key_does_not_outlive_the_key() {
     // The old keys go.
     for scene in &mut proxies.scenes {
         scene.affinity = keys(newest);
-        scene.worker = Worker::new(&scene.affinity.config);
+        scene.worker = Worker::new(&scene.affinity.config, 0);
     }
     assert!(!matches!(proxies.exchange(0, &mut cookie), Seen::Refused(_)), "503 for the rest of the session");
 }

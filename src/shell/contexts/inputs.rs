@@ -2,7 +2,7 @@
 
 use super::{LOGGED, Phase, Progress, SERVED_AFTER};
 use crate::affinity::worker::Worker;
-use crate::affinity::{Affinity, Edit, Inputs, RequestStep};
+use crate::affinity::{Edit, Inputs, RequestStep, Turn};
 use crate::clock::{Monotonic, UnixTime};
 use crate::headers::Headers;
 use crate::observe::metrics::{Counter, Fault};
@@ -34,28 +34,25 @@ impl<'a, P: Proxy> ProxyInputs<'a, P> {
     }
 
     /// Does to a request what was decided.
-    pub(super) fn carry_out(
-        &self,
-        request: RequestStep<'_>,
-        affinity: &Affinity,
-        worker: &mut Worker,
-    ) -> (Phase, Progress) {
-        let (exchange, edits) = match request {
-            RequestStep::Wait(waiting) => return (Phase::Waiting(waiting), Progress::Continues),
+    pub(super) fn carry_out<'p>(&self, step: RequestStep<'p>, turn: &mut Turn<'p, '_>, phase: &mut Phase) -> Progress {
+        let (exchange, edits) = match step {
+            RequestStep::Wait(waiting) => {
+                *phase = Phase::Waiting(waiting);
+                return Progress::Continues;
+            }
             RequestStep::Refuse(seconds, exchange, edits) => {
                 if self.refuse(seconds) {
-                    self.apply(
-                        HeaderMap::ResponseHeaders,
-                        affinity.on_refused(&exchange, worker).into_iter().collect(),
-                    );
-                    return (Phase::Over, Progress::Answered);
+                    self.apply(HeaderMap::ResponseHeaders, turn.on_refused(&exchange).into_iter().collect());
+                    *phase = Phase::Over;
+                    return Progress::Answered;
                 }
                 (exchange, edits)
             }
             RequestStep::Proceed(exchange, edits) => (exchange, edits),
         };
         let asked = self.apply(HeaderMap::RequestHeaders, edits);
-        (Phase::Response(if asked { exchange } else { exchange.unasked() }), Progress::Continues)
+        *phase = Phase::Response(if asked { exchange } else { exchange.unasked() });
+        Progress::Continues
     }
 
     /// Answers in the upstream's place that the store does not. `false` when that cannot be.

@@ -78,7 +78,7 @@ impl ProxyMetrics {
     }
 
     /// Tells the proxy what the worker has just now, and that this configuration is at work on it.
-    pub(super) fn tell_gauges<P: Proxy>(&mut self, proxy: &P, worker: &Worker, now: Monotonic) {
+    pub(super) fn tell_gauges<P: Proxy>(&mut self, proxy: &P, worker: &Worker, now: Option<Monotonic>) {
         for (gauge, value) in worker.gauges(now).into_iter().chain([(Gauge::Config(ConfigVersion), 1)]) {
             if let Some(gauge) = self.gauges.get_mut(gauge.index()) {
                 gauge.tell(proxy, i64::try_from(value).unwrap_or(i64::MAX));

@@ -1,11 +1,11 @@
 //! What the answers come to: for the breaker, the counters, the cache, and whoever waits.
 
-use super::{Call, CallOutcome, Job, LookupOutcome, MAX_TRIES, REVOKE_TRIES, StoreClient, Wake, WriteOutcome};
+use super::{Call, CallOutcome, Event, Job, LookupOutcome, MAX_TRIES, REVOKE_TRIES, StoreClient, Wake, WriteOutcome};
 use crate::clock::Monotonic;
 use crate::config::Protocol;
 use crate::credential::keyring::KeyPosition;
 use crate::ids::StreamId;
-use crate::observe::metrics::{CallResult, Counter, Counts, Fault};
+use crate::observe::metrics::{CallResult, Counter, Fault};
 use crate::session::Session;
 use crate::store::breaker::FailureKind;
 use crate::store::cache::{Entry, Record};
@@ -14,26 +14,20 @@ use crate::store::value::{self, Stored};
 
 impl StoreClient {
     /// What a call came to: for the breaker, the counters, the cache, and whoever waits.
-    pub(super) fn settle(
-        &mut self,
-        call: Call,
-        reply: Result<Reply, Failure>,
-        now: Monotonic,
-        counts: &mut Counts,
-    ) -> Vec<Wake> {
+    pub(super) fn settle(&mut self, call: Call, reply: Result<Reply, Failure>, event: &mut Event<'_>) -> Vec<Wake> {
         let (operation, client) = (call.operation(), call.client);
         let mut together = false;
         match &reply {
             Ok(_) => self.breaker.succeeded(),
             &Err(failure) => {
                 if let Some(fault) = fault(failure) {
-                    counts.add(Counter::Fault(fault));
+                    event.counts.add(Counter::Fault(fault));
                 }
                 if !is_of_the_store(failure) {
-                    self.breaker.undecided(now);
+                    self.breaker.undecided(self.now);
                 } else {
-                    match self.breaker.failed(call.at, now) {
-                        FailureKind::Opens => counts.add(Counter::Fault(Fault::StoreLeftAlone)),
+                    match self.breaker.failed(call.at, self.now) {
+                        FailureKind::Opens => event.counts.add(Counter::Fault(Fault::StoreLeftAlone)),
                         FailureKind::Together => together = true,
                         FailureKind::Counts => {}
                     }
@@ -41,24 +35,24 @@ impl StoreClient {
             }
         }
         let made = !matches!(reply, Err(Failure::Overloaded | Failure::LeftAlone));
-        let said = self.read(&call, reply, counts);
-        counts.add(Counter::StoreCall(operation, if made { said.result() } else { CallResult::Skipped }));
+        let said = self.read(&call, reply, event);
+        event.counts.add(Counter::StoreCall(operation, if made { said.result() } else { CallResult::Skipped }));
         // A worker that was busy, or a connection that broke, is no reason to go without an answer.
         let again = together && matches!(call.job, Job::Lookup { again: false });
-        if again && self.enqueue(Call { job: Job::Lookup { again }, at: now, ..call.clone() }, now, counts) {
+        if again && self.enqueue(Call { job: Job::Lookup { again }, at: self.now, ..call.clone() }, event) {
             return Vec::new();
         }
-        let wakes = self.conclude(call, said, now, counts);
+        let wakes = self.conclude(call, said, event);
         // What follows from a call is for the same client.
         self.attribute(client);
         wakes
     }
 
     /// What was said to a call: for the cache, and whoever waits.
-    fn conclude(&mut self, call: Call, said: SessionReply, now: Monotonic, counts: &mut Counts) -> Vec<Wake> {
+    fn conclude(&mut self, call: Call, said: SessionReply, event: &mut Event<'_>) -> Vec<Wake> {
         match call.job {
             Job::Lookup { .. } => {
-                let found = self.found(&call, said, now, counts);
+                let found = self.found(&call, said, event);
                 let at = self.lookups.iter().position(|(id, _)| *id == call.id);
                 let waiters = at.map(|at| self.lookups.swap_remove(at).1).unwrap_or_default();
                 self.waiters = self.waiters.saturating_sub(waiters.len());
@@ -66,18 +60,18 @@ impl StoreClient {
             }
             Job::Write { ref session, tries } => {
                 let session = session.clone();
-                self.written(&call, session, tries, said, now, counts)
+                self.written(&call, session, tries, said, event)
             }
             Job::Touch { ref session } => {
                 let session = session.clone();
-                self.touched(&call, &session, said, now, counts)
+                self.touched(&call, &session, said, event)
             }
-            Job::Revoke { tries, give_up } => self.revoked(call, tries, give_up, &said, now, counts),
+            Job::Revoke { tries, give_up } => self.revoked(call, tries, give_up, &said, event),
         }
     }
 
     /// Puts a reply in terms of sessions.
-    fn read(&self, call: &Call, reply: Result<Reply, Failure>, counts: &mut Counts) -> SessionReply {
+    fn read(&self, call: &Call, reply: Result<Reply, Failure>, event: &mut Event<'_>) -> SessionReply {
         match reply {
             Ok(Reply::Done(version)) => SessionReply::Done(version),
             Ok(Reply::Missing) => SessionReply::Missing,
@@ -89,7 +83,7 @@ impl StoreClient {
                 }
                 Some((Stored::Tombstone, _)) => SessionReply::Revoked,
                 None => {
-                    counts.add(Counter::Fault(Fault::StoreValue));
+                    event.counts.add(Counter::Fault(Fault::StoreValue));
                     SessionReply::Unreadable(version)
                 }
             },
@@ -97,7 +91,7 @@ impl StoreClient {
         }
     }
 
-    fn found(&mut self, call: &Call, said: SessionReply, now: Monotonic, counts: &mut Counts) -> LookupOutcome {
+    fn found(&mut self, call: &Call, said: SessionReply, event: &mut Event<'_>) -> LookupOutcome {
         let news = match said {
             SessionReply::There { record, .. } => Entry::Session(record),
             SessionReply::Missing => Entry::Missing,
@@ -105,7 +99,7 @@ impl StoreClient {
             SessionReply::Unreadable(_) => Entry::Unreadable,
             SessionReply::Done(_) | SessionReply::Nothing => return LookupOutcome::Failed,
         };
-        match self.learn(call.id, news, call.at, now, counts) {
+        match self.learn(call.id, news, call.at, event) {
             Entry::Session(record) => LookupOutcome::Session(record),
             Entry::Missing => LookupOutcome::Missing,
             Entry::Revoked => LookupOutcome::Revoked,
@@ -119,14 +113,13 @@ impl StoreClient {
         session: Session,
         tries: u8,
         said: SessionReply,
-        now: Monotonic,
-        counts: &mut Counts,
+        event: &mut Event<'_>,
     ) -> Vec<Wake> {
         let (generation, pins) = (session.generation, session.pins.clone());
         let written = match said {
             SessionReply::Done(version) => {
                 let record = Record { generation, pins, version, age: KeyPosition::Current };
-                self.learn(call.id, Entry::Session(record), call.at, now, counts);
+                self.learn(call.id, Entry::Session(record), call.at, event);
                 WriteOutcome::Settled
             }
             SessionReply::There { record: theirs, .. } => {
@@ -134,35 +127,35 @@ impl StoreClient {
                 let replaced = theirs.generation < session.generation || same && theirs.age != KeyPosition::Current;
                 if replaced && tries < MAX_TRIES {
                     let again = tries.saturating_add(1);
-                    if self.enqueue_write(session, theirs.version, again, call.waiter, now, counts) {
+                    if self.enqueue_write(session, theirs.version, again, call.waiter, event) {
                         return Vec::new();
                     }
                     WriteOutcome::Settled
                 } else {
-                    self.learn(call.id, Entry::Session(theirs.clone()), call.at, now, counts);
+                    self.learn(call.id, Entry::Session(theirs.clone()), call.at, event);
                     if replaced || same { WriteOutcome::Settled } else { WriteOutcome::Adopted(theirs) }
                 }
             }
             // The store lost it.
             SessionReply::Missing if self.lost_is_over() => {
-                self.learn(call.id, Entry::Missing, call.at, now, counts);
+                self.learn(call.id, Entry::Missing, call.at, event);
                 WriteOutcome::Revoked
             }
             SessionReply::Missing if tries < MAX_TRIES => {
-                if self.enqueue_write(session, None, tries.saturating_add(1), call.waiter, now, counts) {
+                if self.enqueue_write(session, None, tries.saturating_add(1), call.waiter, event) {
                     return Vec::new();
                 }
                 WriteOutcome::Settled
             }
             SessionReply::Revoked => {
-                self.learn(call.id, Entry::Revoked, call.at, now, counts);
+                self.learn(call.id, Entry::Revoked, call.at, event);
                 WriteOutcome::Revoked
             }
             // No tombstone is hidden in it: this protocol tells them by the status. So the value can be put right.
             SessionReply::Unreadable(version)
                 if self.store.endpoint.protocol == Protocol::Rest && tries < MAX_TRIES =>
             {
-                if self.enqueue_write(session, Some(version), tries.saturating_add(1), call.waiter, now, counts) {
+                if self.enqueue_write(session, Some(version), tries.saturating_add(1), call.waiter, event) {
                     return Vec::new();
                 }
                 WriteOutcome::Settled
@@ -172,32 +165,25 @@ impl StoreClient {
         wake(call.waiter, written)
     }
 
-    fn touched(
-        &mut self,
-        call: &Call,
-        session: &Session,
-        said: SessionReply,
-        now: Monotonic,
-        counts: &mut Counts,
-    ) -> Vec<Wake> {
+    fn touched(&mut self, call: &Call, session: &Session, said: SessionReply, event: &mut Event<'_>) -> Vec<Wake> {
         let written = match said {
             SessionReply::There { record, .. } => {
-                self.learn(call.id, Entry::Session(record), call.at, now, counts);
+                self.learn(call.id, Entry::Session(record), call.at, event);
                 WriteOutcome::Settled
             }
             // The store lost it.
             SessionReply::Missing if self.lost_is_over() => {
-                self.learn(call.id, Entry::Missing, call.at, now, counts);
+                self.learn(call.id, Entry::Missing, call.at, event);
                 WriteOutcome::Revoked
             }
             SessionReply::Missing => {
-                if self.enqueue_write(session.clone(), None, 1, call.waiter, now, counts) {
+                if self.enqueue_write(session.clone(), None, 1, call.waiter, event) {
                     return Vec::new();
                 }
                 WriteOutcome::Settled
             }
             SessionReply::Revoked => {
-                self.learn(call.id, Entry::Revoked, call.at, now, counts);
+                self.learn(call.id, Entry::Revoked, call.at, event);
                 WriteOutcome::Revoked
             }
             SessionReply::Done(_) | SessionReply::Unreadable(_) | SessionReply::Nothing => WriteOutcome::Settled,
@@ -211,8 +197,7 @@ impl StoreClient {
         tries: u8,
         give_up: Monotonic,
         said: &SessionReply,
-        now: Monotonic,
-        counts: &mut Counts,
+        event: &mut Event<'_>,
     ) -> Vec<Wake> {
         let waiter = call.waiter;
         match said {
@@ -224,14 +209,14 @@ impl StoreClient {
                 if tries < REVOKE_TRIES =>
             {
                 let job = Job::Revoke { tries: tries.saturating_add(1), give_up };
-                if self.enqueue(Call { job, at: now, ..call }, now, counts) {
+                if self.enqueue(Call { job, at: self.now, ..call }, event) {
                     return Vec::new();
                 }
             }
             SessionReply::There { .. }
             | SessionReply::Missing
             | SessionReply::Unreadable(_)
-            | SessionReply::Nothing => self.owe(call, now, counts),
+            | SessionReply::Nothing => self.owe(call, event),
         }
         wake(waiter, WriteOutcome::Settled)
     }

@@ -1,5 +1,12 @@
 //! One worker's client, with a clock of its own, and a model of the store.
 
+/// What happens to a worker just now.
+macro_rules! event {
+    ($worker:expr) => {
+        &mut Event { now: Some($worker.now), counts: &mut $worker.counts }
+    };
+}
+
 mod breaker;
 mod lookups;
 mod pacing;
@@ -65,7 +72,7 @@ impl Worker {
     }
 
     fn with(config: &Rc<Config>) -> Self {
-        let client = StoreClient::new(config).unwrap();
+        let client = StoreClient::new(config, 0).unwrap();
         Self { client, now: Monotonic(Duration::from_secs(1000)), counts: Counts::default(), calls: 0 }
     }
 
@@ -74,29 +81,29 @@ impl Worker {
     }
 
     fn lookup(&mut self, session: &Session, id: u32) -> Option<LookupOutcome> {
-        self.client.lookup(session, stream(id), self.now, &mut self.counts)
+        self.client.lookup(session, stream(id), event!(self))
     }
 
     fn write(&mut self, session: &Session, waiter: Option<u32>) -> bool {
-        self.client.write(session, waiter.map(stream), self.now, &mut self.counts)
+        self.client.write(session, waiter.map(stream), event!(self))
     }
 
     fn touch(&mut self, session: &Session) -> bool {
-        self.client.touch(session, Some(stream(1)), self.now, &mut self.counts)
+        self.client.touch(session, Some(stream(1)), event!(self))
     }
 
     fn revoke(&mut self, session: &Session) -> bool {
-        self.client.revoke(session, stream(1), self.now, &mut self.counts)
+        self.client.revoke(session, stream(1), event!(self))
     }
 
     fn tick(&mut self) -> Vec<Wake> {
-        self.client.on_tick(self.now, &mut self.counts)
+        self.client.on_tick(event!(self))
     }
 
     /// Sends what is to be sent; the answers are for the test to give.
     fn send(&mut self) -> Vec<(CallId, Call)> {
         let mut sent = Vec::new();
-        assert_eq!(self.client.admit(&mut self.counts), []);
+        assert_eq!(self.client.admit(event!(self)), []);
         while let Some(call) = self.client.outgoing() {
             self.calls += 1;
             self.client.sent(CallId(self.calls), call.clone());
@@ -106,7 +113,7 @@ impl Worker {
     }
 
     fn answer(&mut self, id: CallId, answer: Answer) -> Vec<Wake> {
-        self.client.answered(id, answer, self.now, &mut self.counts)
+        self.client.answered(id, answer, event!(self))
     }
 
     /// The one call that is to be made, answered thus.
@@ -204,7 +211,7 @@ impl Worker {
     fn find_for(&mut self, session: &Session, id: u32, connection: u64) -> Option<LookupOutcome> {
         let found = self.lookup(session, id);
         self.client.attribute(Some(connection));
-        let wakes = self.client.admit(&mut self.counts);
+        let wakes = self.client.admit(event!(self));
         match wakes.as_slice() {
             [] => found,
             [(woken, CallOutcome::Lookup(found))] if *woken == stream(id) => Some(found.clone()),
@@ -235,14 +242,14 @@ fn a_call_is_measured_until_it_is_answered_or_given_up() {
     worker.tick();
     assert_eq!(measured(&mut worker), [(Histogram::StoreCall(Operation::Touch), 2000)]);
     worker.touch(&session(0, A));
-    assert_eq!(worker.client.admit(&mut worker.counts), []);
+    assert_eq!(worker.client.admit(event!(worker)), []);
     let call = worker.client.outgoing().unwrap();
-    let _ = worker.client.unsent(call, worker.now, &mut worker.counts);
+    let _ = worker.client.unsent(call, event!(worker));
     assert_eq!(measured(&mut worker), [], "it was never made");
 }
 
 #[test]
 fn without_a_store_there_is_no_client() {
     let json = br#"{"keys":[{"id":"k","secret":{"base64":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="}}]}"#;
-    assert!(StoreClient::new(&Rc::new(Config::parse(json, &|_| None).unwrap())).is_none());
+    assert!(StoreClient::new(&Rc::new(Config::parse(json, &|_| None).unwrap()), 0).is_none());
 }

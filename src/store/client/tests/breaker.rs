@@ -7,15 +7,15 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[test]
 fn a_store_breaker_is_open_until_the_pause_is_over() {
     let mut worker = Worker::new();
-    assert!(!worker.client.breaker_is_open(worker.now));
+    assert!(!worker.client.breaker_is_open(Some(worker.now)));
     worker.open_breaker();
-    assert!(worker.client.breaker_is_open(worker.now));
+    assert!(worker.client.breaker_is_open(Some(worker.now)));
     worker.pass(Duration::from_secs(1));
-    assert!(!worker.client.breaker_is_open(worker.now), "the next call is made");
+    assert!(!worker.client.breaker_is_open(Some(worker.now)), "the next call is made");
     assert!(worker.touch(&session(0, A)));
-    assert!(worker.client.breaker_is_open(worker.now), "and no other, until it is answered");
+    assert!(worker.client.breaker_is_open(Some(worker.now)), "and no other, until it is answered");
     worker.answer_one(status(204, ""));
-    assert!(!worker.client.breaker_is_open(worker.now));
+    assert!(!worker.client.breaker_is_open(Some(worker.now)));
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn five_failures_open_the_breaker_and_then_nothing_is_asked() {
     assert!(!worker.write(&session(1, A), Some(1)) && !worker.touch(&session(1, A)));
     assert_eq!(worker.send().len(), 0);
     assert_eq!(worker.calls(Operation::Lookup, CallResult::Skipped), 1);
-    assert_eq!(worker.client.retry_after(worker.now), 2);
+    assert_eq!(worker.client.retry_after(Some(worker.now)), 2);
     worker.pass(Duration::from_secs(1));
     assert_eq!(worker.lookup(&session(0, A), 2), None, "a probe");
     assert_eq!(worker.lookup(&session(0, A), 3), None, "waits for the same");
@@ -104,13 +104,13 @@ fn calls_that_fail_together_do_not_open_the_breaker() {
         let sent = worker.send();
         worker.pass(Duration::from_millis(100));
         sent.iter().for_each(|(id, _)| drop(worker.answer(*id, Answer::Nothing)));
-        assert!(!worker.client.breaker_is_open(worker.now), "{round}");
+        assert!(!worker.client.breaker_is_open(Some(worker.now)), "{round}");
     }
     assert!(worker.fault(Fault::StoreUnavailable) as usize >= 4 * MAX_CALLS);
     let sent = worker.send();
     worker.pass(Duration::from_millis(100));
     sent.iter().for_each(|(id, _)| drop(worker.answer(*id, Answer::Nothing)));
-    assert!(worker.client.breaker_is_open(worker.now), "the fifth round in a row");
+    assert!(worker.client.breaker_is_open(Some(worker.now)), "the fifth round in a row");
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn what_the_proxy_has_no_room_for_or_no_host_is_not_held_against_the_store() {
         worker.burst(n..n + 1, 1);
         assert_eq!(worker.answer_one(Answer::Overloaded).len(), 1);
         worker.burst(100 + n..101 + n, 1);
-        assert_eq!(worker.client.admit(&mut worker.counts), []);
+        assert_eq!(worker.client.admit(event!(worker)), []);
         let call = worker.client.outgoing().unwrap();
-        assert_eq!(worker.client.unsent(call, worker.now, &mut worker.counts).len(), 1);
+        assert_eq!(worker.client.unsent(call, event!(worker)).len(), 1);
         worker.pass(Duration::from_secs(1));
     }
     assert_eq!((worker.fault(Fault::StoreOverload), worker.fault(Fault::StoreUnavailable)), (20, 20));
@@ -140,5 +140,5 @@ fn a_probe_that_the_proxy_has_no_room_for_is_followed_by_another() {
     }
     worker.burst(10..11, 1);
     worker.answer_one(status(404, ""));
-    assert!(!worker.client.breaker_is_open(worker.now));
+    assert!(!worker.client.breaker_is_open(Some(worker.now)));
 }

@@ -102,12 +102,12 @@ fn whoever_leaves_is_not_woken_and_the_rest_is() {
 fn a_call_that_cannot_be_made_wakes_its_waiters_at_once() {
     let mut worker = Worker::new();
     assert_eq!(worker.lookup(&session(0, A), 1), None);
-    assert_eq!(worker.client.admit(&mut worker.counts), []);
+    assert_eq!(worker.client.admit(event!(worker)), []);
     let call = worker.client.outgoing().expect("a call");
-    let wakes = worker.client.unsent(call, worker.now, &mut worker.counts);
+    let wakes = worker.client.unsent(call, event!(worker));
     assert_eq!(wakes, [(stream(1), CallOutcome::Lookup(LookupOutcome::Failed))]);
     assert_eq!(worker.lookup(&session(0, A), 2), None, "and is no reason not to try again");
-    assert_eq!(worker.client.admit(&mut worker.counts), []);
+    assert_eq!(worker.client.admit(event!(worker)), []);
     assert!(worker.client.outgoing().is_some());
 }
 
@@ -142,7 +142,7 @@ fn a_miss_is_remembered_briefly_and_filled_once() {
     assert_eq!(worker.look(&session(2, A), &mut store), LookupOutcome::Missing);
     assert_eq!(worker.lookup(&session(2, A), 1), Some(LookupOutcome::Missing));
     for _ in 0..3 {
-        worker.client.write_if_missing(&session(2, A), worker.now, &mut worker.counts);
+        worker.client.write_if_missing(&session(2, A), event!(worker));
     }
     worker.talk(&mut store);
     assert_eq!(worker.calls(Operation::Create, CallResult::Ok), 1);

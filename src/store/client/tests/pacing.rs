@@ -127,7 +127,7 @@ fn a_call_whose_turn_does_not_come_in_time_is_given_up_and_not_held_against_the_
     assert_eq!(wakes.iter().filter(|(_, news)| *news == CallOutcome::Write(WriteOutcome::Settled)).count(), 1);
     assert_eq!((worker.fault(Fault::StoreOverload), worker.fault(Fault::StoreUnavailable)), (11, 0));
     assert_eq!(worker.calls(Operation::Lookup, CallResult::Skipped), 10);
-    assert!(!worker.client.breaker_is_open(worker.now));
+    assert!(!worker.client.breaker_is_open(Some(worker.now)));
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn a_logout_that_the_store_never_hears_of_is_counted() {
     worker.revoke(&session(0, A));
     worker.answer_one(Answer::Nothing);
     worker.answer_one(Answer::Nothing);
-    worker.client.on_done(&mut worker.counts);
+    worker.client.on_done(event!(worker));
     assert_eq!(worker.fault(Fault::RevocationLost), 2, "nor when the root ends before");
 }
 
@@ -166,7 +166,7 @@ fn a_revocation_under_way_when_the_root_ends_is_counted() {
     let mut worker = Worker::new();
     worker.revoke(&session(0, A));
     worker.send();
-    worker.client.on_done(&mut worker.counts);
+    worker.client.on_done(event!(worker));
     assert_eq!(worker.fault(Fault::RevocationLost), 1);
 }
 
@@ -180,4 +180,17 @@ fn a_session_whose_end_is_owed_stays_ended_when_the_cache_is_full() {
     worker.answer_one(Answer::Nothing);
     worker.look(&Session { id: SessionId([8; 16]), ..session(0, A) }, &mut store);
     assert_eq!(worker.look(&session(0, A), &mut store), LookupOutcome::Revoked);
+}
+
+#[test]
+fn a_logout_of_which_nobody_knows_the_time_is_tried_again_for_a_minute_all_the_same() {
+    let mut worker = Worker::new();
+    worker.tick();
+    assert!(worker.client.revoke(&session(0, A), stream(1), &mut Event { now: None, counts: &mut worker.counts }));
+    worker.answer_one(Answer::Nothing);
+    worker.answer_one(Answer::Nothing);
+    worker.pass(Duration::from_secs(30));
+    worker.tick();
+    assert_eq!(worker.send().len(), 1);
+    assert_eq!(worker.fault(Fault::RevocationLost), 0);
 }

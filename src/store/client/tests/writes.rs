@@ -22,8 +22,8 @@ fn an_older_copy_that_was_found_is_replaced_by_every_newer_one() {
     let (mut store, mut worker) = (Model::default(), Worker::new());
     Worker::new().put_into(&mut store, &session(1, A));
     worker.look(&session(3, B), &mut store);
-    worker.client.write_if_missing(&session(3, B), worker.now, &mut worker.counts);
-    worker.client.write_if_missing(&session(3, B), worker.now, &mut worker.counts);
+    worker.client.write_if_missing(&session(3, B), event!(worker));
+    worker.client.write_if_missing(&session(3, B), event!(worker));
     worker.talk(&mut store);
     assert_eq!((stored(&store), worker.calls(Operation::Move, CallResult::Ok)), ((3, B.into()), 1));
 }
