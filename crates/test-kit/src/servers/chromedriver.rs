@@ -16,6 +16,12 @@ pub struct Chromedriver {
 impl Chromedriver {
     /// Starts one. It and its browsers put what they need for the time into this folder.
     pub fn start(folder: &Path) -> Self {
+        // It draws a port that is free over IPv6, and ends where somebody has that over IPv4.
+        let started = (0..100).find_map(|_| Self::try_start(folder));
+        started.expect("chromedriver says where it listens")
+    }
+
+    fn try_start(folder: &Path) -> Option<Self> {
         let mut command = Command::new(tool("MOORING_CHROMEDRIVER", "chromedriver"));
         command
             .env("TMPDIR", folder)
@@ -27,8 +33,7 @@ impl Chromedriver {
         let port = output.lines().map_while(Result::ok).find_map(|line| {
             let (_, port) = line.split_once("successfully on port ")?;
             port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        let port = port.expect("chromedriver says where it listens");
-        Self { _process: process, url: format!("http://127.0.0.1:{port}") }
+        })?;
+        Some(Self { _process: process, url: format!("http://127.0.0.1:{port}") })
     }
 }
