@@ -109,9 +109,9 @@ impl Breaker {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 17;
         self.seed ^= self.seed << 5;
-        let quarter = pause.checked_div(4).unwrap_or_default();
-        let share = f64::from(self.seed) / f64::from(u32::MAX);
-        pause.saturating_sub(quarter.mul_f64(share))
+        let quarter = u64::try_from(pause.as_millis()).unwrap_or_default() / 4;
+        let share = quarter.saturating_mul(self.seed.into()) >> u32::BITS;
+        pause.saturating_sub(Duration::from_millis(share))
     }
 
     /// A call failed for a reason that says nothing of the store. If it was the probe, the next call is the probe.
