@@ -197,7 +197,7 @@ fn request(criterion: &mut Criterion) {
     proxy.tick(ROOT);
     let counters = &proxy.host.state().counters;
     let outcomes = counters.keys().filter(|name| name.starts_with("mooring_sessions."));
-    assert!(outcomes.eq(["mooring_sessions.outcome=resumed"]), "{counters:?}");
+    assert!(outcomes.eq(["mooring_sessions.outcome=resumed.by=cookie"]), "{counters:?}");
 }
 
 fn main() {

@@ -16,10 +16,11 @@ pub(crate) use response::{HeldResponse, Response};
 pub(crate) use turn::Turn;
 
 use crate::affinity::worker::{Sequence, Worker};
+use crate::carrier::{AnyCarrier, Carriers, Way};
 use crate::clock::{Monotonic, UnixTime};
 use crate::config::Config;
 use crate::credential::verified::OpenedToken;
-use crate::headers::Headers;
+use crate::headers::{HeaderNames, Headers};
 use crate::observe::decision::Basis;
 use crate::session::SessionId;
 use crate::session::pin::{ClusterId, HostAddr};
@@ -54,34 +55,36 @@ pub(crate) trait Inputs {
     fn carried(&self) -> Option<Vec<u8>>;
 }
 
-/// What is done to a stream: a change of a header map, as a rule. Names are in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Edit<'a> {
-    /// One line with this value, in place of every line of the name.
-    Set(&'a str, Vec<u8>),
-    /// One line more.
-    Add(&'a str, Vec<u8>),
-    /// No line of the name.
-    Remove(&'a str),
-    /// What the access log is told (`%FILTER_STATE(wasm.mooring:PLAIN)%`).
-    Log(String),
-}
-
 /// Decides for one configuration.
 #[derive(Debug)]
 pub(crate) struct Affinity {
     config: Rc<Config>,
+    /// The request headers that are read: [`READ_ALWAYS`] and the internal ones, then those of carriers that are not among them.
+    read: HeaderNames,
+    /// Which of them each carrier reads.
+    read_by: Vec<usize>,
 }
+
+/// Request headers that are read whatever the configuration.
+const READ_ALWAYS: [&str; 1] = [":path"];
 
 /// What is known of a request between its headers and those of its response.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    began: Sequence,
-    basis: Basis,
-    /// Whether the client sent a cookie of our name, valid or not.
-    presented: bool,
+    arrival: Arrival,
     standing: Standing,
     asked: Asked,
+}
+
+/// What a request came with, as decisions need it.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    began: Sequence,
+    basis: Basis,
+    /// Of which carriers the client sent tokens, as far as was looked: valid or not.
+    presented: Carriers,
+    /// By which carrier its session came, or is to begin.
+    by: Option<usize>,
 }
 
 /// The session that a request came with.
@@ -93,10 +96,10 @@ enum Standing {
     Resumed(Resumed),
     /// A valid one, of which the store could not be asked, and which the operator does not want to be trusted then.
     Unconfirmed(Rc<OpenedToken>),
-    /// Not known, for a failure of ours: whatever cookie the client has stays as it is.
+    /// Not known, for a failure of ours: whatever token the client has stays as it is.
     Unknown,
-    /// None, and none is to begin: the cookie does not belong to this path, so the client would not send it again.
-    OutOfPath,
+    /// None, and none is to begin: no carrier is for this request.
+    Outside,
 }
 
 /// A valid session, as a request goes on with it.
@@ -127,7 +130,28 @@ impl Exchange {
 impl Affinity {
     /// Decisions by `config`.
     pub(crate) fn new(config: Rc<Config>) -> Self {
-        Self { config }
+        let mut affinity = Self { config, read: HeaderNames::new([]), read_by: Vec::new() };
+        let mut read: Vec<&str> = READ_ALWAYS.into_iter().chain(affinity.internal_headers()).collect();
+        let mut read_by = Vec::new();
+        for carrier in &affinity.config.identify {
+            let header = carrier.request_header();
+            read_by.push(read.iter().position(|known| *known == header).unwrap_or(read.len()));
+            if !read.contains(&header) {
+                read.push(header);
+            }
+        }
+        (affinity.read, affinity.read_by) = (HeaderNames::new(read), read_by);
+        affinity
+    }
+
+    /// How clients carry sessions: the first that yields one wins.
+    fn carriers(&self) -> &[AnyCarrier] {
+        &self.config.identify
+    }
+
+    /// The carrier at this place, in a word.
+    fn way(&self, carrier: Option<usize>) -> Way {
+        carrier.and_then(|place| self.carriers().get(place)).map_or(Way::None, |carrier| carrier.way())
     }
 
     /// One callback of a stream of this configuration.
@@ -138,12 +162,18 @@ impl Affinity {
     /// What is to be kept for a later pass of a stream that ended before a response came: on an internal redirect Envoy runs
     /// the filter chain anew, on headers from which this pass may have taken the cookie.
     pub(crate) fn carry(&self, exchange: &Exchange) -> Option<Vec<u8>> {
-        carried::write(exchange.presented, &exchange.standing)
+        carried::write(&exchange.arrival, &exchange.standing)
     }
 
-    /// The name under which [`Affinity::carry`] is kept, distinct for each cookie.
+    /// The name under which [`Affinity::carry`] is kept, distinct for each scope.
     pub(crate) fn carried_name(&self) -> String {
-        format!("mooring.session.{}", self.config.cookie.set_cookie.name())
+        format!("mooring.session.{}", self.config.scope)
+    }
+
+    /// What clients may send for the filter, and no upstream gets as it came: taken out of trailers, and of headers that cannot be read.
+    pub(crate) fn not_for_upstreams(&self) -> impl Iterator<Item = &str> {
+        let own = self.carriers().iter().filter(|carrier| carrier.owns_request_header());
+        self.internal_headers().into_iter().chain(own.map(|carrier| carrier.request_header()))
     }
 
     /// Headers that are between filter, bridge and application. Clients neither send nor get them.

@@ -8,22 +8,24 @@ mod cookie;
 mod description;
 pub mod duration;
 mod error;
-mod header_name;
+mod identify;
 mod keys;
 mod reader;
 #[cfg(feature = "description")]
 pub mod schema;
 mod store;
 
-pub use cookie::Cookie;
 pub use error::{ConfigError, ConfigErrors};
-pub use header_name::HeaderName;
 pub use store::{AccessToken, CreateWhen, Endpoint, OnError, OnMissing, Protocol, StoreConfig, WriteMode};
 
+use crate::carrier::AnyCarrier;
+use crate::carrier::cookie::CookieCarrier;
 use crate::credential::keyring::{Keyring, MAX_SCOPE};
+use crate::headers::HeaderName;
 use crate::session::{MAX_LIFETIME, Timeouts};
 use crate::text::json::Json;
 use crate::text::words::closed_set;
+use cookie::CookieSection;
 use reader::{Field, Object, Report};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
@@ -38,8 +40,10 @@ pub struct Config {
     pub keyring: Keyring,
     /// What separates applications that share keys.
     pub scope: String,
-    /// The affinity cookie.
-    pub cookie: Cookie,
+    /// How clients carry their sessions. The first that yields one wins.
+    pub identify: Vec<AnyCarrier>,
+    /// Whether tokens are issued encrypted as well as signed.
+    pub encrypt: bool,
     /// When sessions end.
     pub session: Timeouts,
     /// How the host is named to Envoy.
@@ -126,8 +130,19 @@ pub struct AppHeader {
     pub enabled: bool,
 }
 
-const MEMBERS: [&str; 10] =
-    ["keys", "scope", "cookie", "session", "upstream", "store", "cache", "app", "access_log", "debug_header"];
+const MEMBERS: [&str; 11] = [
+    "keys",
+    "scope",
+    "identify",
+    "cookie",
+    "session",
+    "upstream",
+    "store",
+    "cache",
+    "app",
+    "access_log",
+    "debug_header",
+];
 
 impl Config {
     /// Reads and validates a configuration.
@@ -150,12 +165,21 @@ impl Config {
         };
         report.finish(config)
     }
+
+    /// The affinity cookie, where sessions may come by one.
+    pub fn cookie(&self) -> Option<&CookieCarrier> {
+        self.identify.iter().find_map(|carrier| match carrier {
+            AnyCarrier::Cookie(cookie) => Some(cookie),
+            AnyCarrier::Header(_) => None,
+        })
+    }
 }
 
 fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
     let config = root.object(&MEMBERS)?;
     let keys = keys::read(&config, environment);
     let scope = config.read_if_given("scope", |field| read_scope(&field));
+    let ways = identify::read(&config);
     let cookie = cookie::read(&config);
     let session = read_session(&config);
     let upstream = read_upstream(&config);
@@ -170,14 +194,22 @@ fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
             "is off, and a store must know when it may forget a session; accepted is 1s or longer".into(),
         );
     }
-    check_distinct(&config, upstream.as_ref(), app.as_ref(), debug_header.as_ref());
+    let jobs = [
+        ("upstream.header", upstream.as_ref().map(|upstream| &upstream.header)),
+        ("app.action_header", app.as_ref().map(|app| &app.action_header.name)),
+        ("app.session_header", app.as_ref().map(|app| &app.session_header.name)),
+        ("debug_header", debug_header.as_ref().and_then(Option::as_ref)),
+    ];
+    let jobs = jobs.into_iter().filter_map(|(path, name)| Some((path.to_owned(), name?)));
+    check_distinct(&config, jobs.chain(ways.iter().flatten().filter_map(identify::Entry::header)));
 
-    let (keys, scope, cookie) = (keys?, scope?, cookie?);
+    let (keys, scope, CookieSection { carrier: cookie, encrypt }) = (keys?, scope?, cookie?);
     let scope = scope.unwrap_or_else(|| cookie.set_cookie.name()).to_owned();
     Some(Config {
         keyring: keys.derive(&scope)?,
         scope,
-        cookie,
+        identify: ways?.into_iter().map(|way| way.carrier(&cookie)).collect(),
+        encrypt,
         session: session?,
         upstream: upstream?,
         store: store?,
@@ -262,22 +294,13 @@ fn read_header(field: &Field<'_>) -> Option<HeaderName> {
 }
 
 /// Two jobs in one header would undo each other.
-fn check_distinct(
-    config: &Object<'_>,
-    upstream: Option<&Upstream>,
-    app: Option<&App>,
-    debug: Option<&Option<HeaderName>>,
-) {
-    let named = [
-        ("upstream.header", upstream.map(|upstream| &upstream.header)),
-        ("app.action_header", app.map(|app| &app.action_header.name)),
-        ("app.session_header", app.map(|app| &app.session_header.name)),
-        ("debug_header", debug.and_then(Option::as_ref)),
-    ];
-    for (at, (path, name)) in named.iter().enumerate() {
-        if let Some((other, _)) = named.iter().take(at).find(|(_, earlier)| name.is_some() && earlier == name) {
-            config.report().error(path, format!("is the header of {other} as well; accepted is a name of its own"));
+fn check_distinct<'n>(config: &Object<'_>, named: impl Iterator<Item = (String, &'n HeaderName)>) {
+    let mut earlier: Vec<(String, &HeaderName)> = Vec::new();
+    for (path, name) in named {
+        if let Some((other, _)) = earlier.iter().find(|(_, known)| *known == name) {
+            config.report().error(&path, format!("is the header of {other} as well; accepted is a name of its own"));
         }
+        earlier.push((path, name));
     }
 }
 

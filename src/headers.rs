@@ -3,6 +3,45 @@
 //! Names come in lower case from Envoy; values are bytes, never decoded, because a client may send any.
 //! The form: a little-endian `u32` count, the `u32` sizes of each name and value, then each name and value followed by a NUL.
 
+mod name;
+
+pub use name::HeaderName;
+pub(crate) use name::is_token_byte;
+
+/// What is done to a stream: a change of a header map, as a rule. Names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// One line with this value, in place of every line of the name.
+    Set(&'a str, Vec<u8>),
+    /// One line more.
+    Add(&'a str, Vec<u8>),
+    /// No line of the name.
+    Remove(&'a str),
+    /// What the access log is told (`%FILTER_STATE(wasm.mooring:PLAIN)%`).
+    Log(String),
+}
+
+/// Names to [select](Headers::select) lines by, in lower case.
+#[derive(Clone, Debug)]
+pub struct HeaderNames {
+    names: Vec<Box<[u8]>>,
+    /// A bit for each length, modulo 64: most lines have a name of none of them.
+    lengths: u64,
+}
+
+impl HeaderNames {
+    /// These names.
+    pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        let names: Vec<Box<[u8]>> = names.into_iter().map(|name| name.as_bytes().into()).collect();
+        let lengths = names.iter().fold(0, |lengths, name| lengths | Self::bit(name.len()));
+        Self { names, lengths }
+    }
+
+    fn bit(length: usize) -> u64 {
+        1_u64.wrapping_shl(u32::try_from(length).unwrap_or_default())
+    }
+}
+
 /// A header map, checked once when it is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
@@ -57,19 +96,17 @@ impl Headers {
 
     /// The lines that have one of these names (lower case), in order: which of them, and the value. Quicker than to look at every
     /// line, because most names differ in length already.
-    pub fn select<'a, const N: usize>(&'a self, names: [&[u8]; N], mut found: impl FnMut(usize, &'a [u8])) {
+    pub fn select<'a>(&'a self, names: &HeaderNames, mut found: impl FnMut(usize, &'a [u8])) {
         let Iter { sizes, data } = self.iter();
-        // Most lines have a name of none of these lengths.
-        let bit = |length: usize| 1_u64.wrapping_shl(u32::try_from(length).unwrap_or_default());
-        let lengths = names.iter().fold(0, |lengths, name| lengths | bit(name.len()));
+        let HeaderNames { names, lengths } = names;
         let mut start: usize = 0;
         for [a, b, c, d, e, f, g, h] in sizes.as_chunks().0 {
             let name_size = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
             let value = start.wrapping_add(name_size).wrapping_add(1);
             let end = value.wrapping_add(u32::from_le_bytes([*e, *f, *g, *h]) as usize);
-            if lengths & bit(name_size) != 0
+            if lengths & HeaderNames::bit(name_size) != 0
                 && let Some(name) = data.get(start..value.wrapping_sub(1))
-                && let Some(which) = names.iter().position(|known| *known == name)
+                && let Some(which) = names.iter().position(|known| **known == *name)
                 && let Some(value) = data.get(value..end)
             {
                 found(which, value);
@@ -82,6 +119,11 @@ impl Headers {
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter(move |(key, _)| *key == name.as_bytes()).map(|(_, value)| value)
     }
+}
+
+/// The elements of a line that is a list (RFC 9110, section 5.6.1), without those that are empty.
+pub(crate) fn elements(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// Iterator over the lines of [`Headers`].
@@ -130,7 +172,7 @@ mod tests {
         assert_eq!(headers.iter().collect::<Vec<_>>(), PAIRS);
         assert_eq!(headers.values("cookie").collect::<Vec<_>>(), [&b"a=\xff"[..], b"b=2"]);
         let mut selected = Vec::new();
-        headers.select([b"x", b"cookie", b":part"], |which, value| selected.push((which, value)));
+        headers.select(&HeaderNames::new(["x", "cookie", ":part"]), |which, value| selected.push((which, value)));
         assert_eq!(selected, [(1, &b"a=\xff"[..]), (0, b""), (1, b"b=2")]);
     }
 

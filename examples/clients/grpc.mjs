@@ -1,5 +1,6 @@
-// Makes the calls that it reads, one a line, with one jar of cookies, and prints for each which host served, and its status:
-// echo 'serves {"action":"rotate"}' | node grpc.mjs ADDRESS CA.PEM
+// Makes the calls that it reads, one a line, and prints for each which host served, and its status. Its session is in a cookie or in a
+// token; with "nothing", each call is a client of its own:
+// echo 'serves {"action":"rotate"}' | node grpc.mjs ADDRESS CA.PEM cookie|token|nothing
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -30,10 +31,33 @@ function keepCookies(jar, url) {
     });
 }
 
-const [address, ca] = process.argv.slice(2);
+// The same with a token of its own as metadata. An empty one asks for a session; in an answer it says that the session is over.
+function keepToken() {
+  let token = "";
+  const keep = (metadata) => metadata.get("x-session-token").forEach((value) => (token = value));
+  return (options, nextCall) =>
+    new grpc.InterceptingCall(nextCall(options), {
+      start(metadata, listener, next) {
+        metadata.set("x-session-token", token);
+        next(metadata, {
+          onReceiveMetadata(metadata, next) {
+            keep(metadata);
+            next(metadata);
+          },
+          onReceiveStatus(status, next) {
+            keep(status.metadata);
+            next(status);
+          },
+        });
+      },
+    });
+}
+
+const [address, ca, kept] = process.argv.slice(2);
+const interceptors = { cookie: [keepCookies(new CookieJar(), `https://${address}/`)], token: [keepToken()], nothing: [] };
 const { Who } = grpc.loadPackageDefinition(loadSync(fileURLToPath(new URL("who.proto", import.meta.url)))).mooring.example;
 const client = new Who(address, grpc.credentials.createSsl(readFileSync(ca)), {
-  interceptors: [keepCookies(new CookieJar(), `https://${address}/`)],
+  interceptors: interceptors[kept],
 });
 
 for await (const call of createInterface({ input: process.stdin })) {

@@ -4,6 +4,7 @@
 //! name.
 
 use crate::keys;
+use mooring::carrier::cookie::CookieCarrier;
 use mooring::config::AccessToken;
 use mooring::config::Protocol;
 use mooring::config::{Config, ConfigErrors, CreateWhen, Failover, OnMissing, Via, WriteMode};
@@ -75,14 +76,17 @@ fn bounded(errors: &ConfigErrors, length: usize) {
     }
 }
 
-fn in_range(config: &Config) {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let visible = |text: &str, most| {
-        assert!((1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
-    };
-    assert!((1..=128).contains(&config.scope.len()) && !config.scope.contains(char::is_control));
+/// A byte of a token of RFC 9110, section 5.6.2.
+fn token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
 
-    let cookie = &config.cookie;
+fn visible(text: &str, most: usize) {
+    assert!((1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
+}
+
+/// A cookie that browsers take as it is meant.
+fn kept_by_browsers(cookie: &CookieCarrier) {
     let name = cookie.set_cookie.name();
     assert!((1..=128).contains(&name.len()) && name.bytes().all(token));
     assert!(cookie.path.starts_with('/'));
@@ -96,6 +100,15 @@ fn in_range(config: &Config) {
     }
     if prefixed("__Secure-") || has("SameSite=None") || has("Partitioned") {
         assert!(has("Secure"), "{line}");
+    }
+}
+
+fn in_range(config: &Config) {
+    assert!((1..=128).contains(&config.scope.len()) && !config.scope.contains(char::is_control));
+
+    assert!((1..=8).contains(&config.identify.len()));
+    if let Some(cookie) = config.cookie() {
+        kept_by_browsers(cookie);
     }
 
     let session = &config.session;

@@ -13,6 +13,7 @@ mod options;
 use crate::cookie;
 use crate::input::Input;
 use crate::keys;
+use mooring::carrier::AnyCarrier;
 use mooring::clock::UnixTime;
 use mooring::config::{Config, Endpoint, WriteMode};
 use mooring::credential::keyring::Keyring;
@@ -28,7 +29,7 @@ use mooring::store::value;
 use mooring_test_kit::fake::{Call, Line, Sent};
 use mooring_test_kit::proxy::{Proxy, line};
 use mooring_test_kit::store;
-use options::{COOKIE, SCOPES};
+use options::{COOKIE, SCOPES, TOKEN_HEADER};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -258,6 +259,13 @@ impl Run {
             }
         }
         headers.extend(cookies.into_iter().map(|cookie| line("cookie", cookie)));
+        if root.is_some_and(|root| self.roots[root].config.as_ref().is_some_and(|config| carries_in_header(config))) {
+            for _ in 0..input.choice(3) {
+                let cookie = self.cookie(input);
+                let value = cookie.strip_prefix(&b"m="[..]).unwrap_or_default();
+                headers.push(line(TOKEN_HEADER, value));
+            }
+        }
         let spoofs = input.choice(8);
         let names = ["x-mooring-host", "x-mooring-action", "x-mooring-session"];
         for name in names.iter().enumerate().filter(|(at, _)| spoofs >> at & 1 == 1).map(|(_, name)| name) {
@@ -764,17 +772,27 @@ fn base64_of(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-/// The sessions of the tokens of a request that count: the first four cookies of the name, where the cookie belongs to the path.
+/// Whether tokens travel in a header too.
+fn carries_in_header(config: &Config) -> bool {
+    config.identify.iter().any(|carrier| matches!(carrier, AnyCarrier::Header(_)))
+}
+
+/// The sessions of the tokens of a request that may count: the first four cookies of the name, where the cookie belongs to the path, and
+/// the first four of the header.
 fn sessions(config: &Config, headers: &[Line], now: UnixTime) -> BTreeSet<SessionId> {
     let path = headers.iter().find(|(name, _)| name == b":path").map_or(&b"/"[..], |(_, path)| path);
     let path = String::from_utf8_lossy(path).into_owned();
     let path = path.split('?').next().unwrap_or_default();
-    let wanted = config.cookie.path.trim_end_matches('/');
-    if !(path == wanted || path.starts_with(&format!("{wanted}/"))) {
-        return BTreeSet::new();
+    let lines = |wanted: &'static str| headers.iter().filter(move |(name, _)| name == wanted.as_bytes());
+    let mut tokens: Vec<Vec<u8>> = Vec::new();
+    if let Some(wanted) = config.cookie().map(|cookie| cookie.path.trim_end_matches('/'))
+        && (path == wanted || path.starts_with(&format!("{wanted}/")))
+    {
+        tokens.extend(lines("cookie").flat_map(|(_, line)| cookie::values(line, COOKIE)).take(4));
     }
-    let lines = headers.iter().filter(|(name, _)| name == b"cookie");
-    let values = lines.flat_map(|(_, line)| cookie::values(line, COOKIE)).take(4);
-    let opened = values.filter_map(|value| token::open(&value, &config.keyring).ok());
+    if carries_in_header(config) {
+        tokens.extend(lines(TOKEN_HEADER).map(|(_, value)| value.clone()));
+    }
+    let opened = tokens.into_iter().filter_map(|value| token::open(&value, &config.keyring).ok());
     opened.filter(|(session, _)| config.session.check(session, now).is_ok()).map(|(session, _)| session.id).collect()
 }

@@ -1,13 +1,14 @@
 //! The request's half: find the session, ask for its host.
 
-use super::{Asked, Edit, Exchange, Resumed, Standing, Turn, carried};
+use super::carried::{self, Carried};
+use super::{Arrival, Asked, Exchange, Resumed, Standing, Turn};
 use crate::affinity::worker::Sequence;
-use crate::carrier::cookie::{self, MAX_CANDIDATES, Removed};
+use crate::carrier::{AnyCarrier, Carriers, Lines, MAX_CANDIDATES};
 use crate::clock::UnixTime;
 use crate::config::{Failover, OnError, OnMissing, Via};
 use crate::credential::token::Refusal;
 use crate::credential::verified::{OpenedToken, Recall};
-use crate::headers::Headers;
+use crate::headers::{Edit, Headers};
 use crate::ids::StreamId;
 use crate::observe::decision::Basis;
 use crate::observe::metrics::{Counter, Ending, Fault, Histogram, Memory};
@@ -15,7 +16,6 @@ use crate::session::pin::{ClusterId, HostAddr};
 use crate::session::{Session, SessionId, Untimely};
 use crate::store::client::LookupOutcome;
 use crate::text::base64;
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -36,14 +36,8 @@ pub(crate) enum RequestStep<'a> {
 pub(crate) struct PausedRequest {
     began: Sequence,
     opened: Rc<OpenedToken>,
-}
-
-/// What a request came with, as decisions need it.
-struct Arrival {
-    began: Sequence,
-    basis: Basis,
-    /// Whether a cookie of our name was there, valid or not.
-    presented: bool,
+    /// By which carrier it came.
+    by: usize,
 }
 
 /// What a lookup found, and whether the cache or the store had it.
@@ -52,20 +46,24 @@ struct Finding {
     by: Basis,
 }
 
-/// The best of the cookies of our name.
-enum Newest {
-    /// The newest that is valid.
-    Session(Rc<OpenedToken>),
-    /// None is.
-    None(Basis),
+/// What was found of tokens that are not valid.
+#[derive(Default)]
+struct Fruitless {
+    /// Of which carriers they were.
+    presented: Carriers,
+    /// Why the last was refused.
+    refusal: Option<Refusal>,
+    /// What the last says that had timed out.
+    timed_out: Option<Rc<OpenedToken>>,
 }
 
 /// What counts of a request's headers.
 struct Received<'a> {
     path: &'a [u8],
-    cookies: Vec<&'a [u8]>,
     /// Which of the internal headers the client sent.
     internal: [bool; 3],
+    /// What carriers read, by the places in [`Affinity::read`](super::Affinity).
+    lines: Vec<(usize, &'a [u8])>,
 }
 
 /// A token that is refused.
@@ -81,10 +79,17 @@ impl From<Refusal> for Invalid {
     }
 }
 
+impl PausedRequest {
+    /// What it came with, as it turned out.
+    pub(super) fn arrival(&self, basis: Basis) -> Arrival {
+        Arrival::with_token(self.began, basis, self.by)
+    }
+}
+
 impl Arrival {
-    /// It came with a cookie.
-    fn with_cookie(began: Sequence, basis: Basis) -> Self {
-        Self { began, basis, presented: true }
+    /// It came with a token that is valid.
+    fn with_token(began: Sequence, basis: Basis, by: usize) -> Self {
+        Self { began, basis, presented: Carriers::only(by), by: Some(by) }
     }
 }
 
@@ -100,45 +105,73 @@ impl<'p> Turn<'p, '_> {
         let began = self.worker.step();
         let (Some(headers), Some(now)) = (headers, self.proxy.now()) else { return self.proceed_unread(began) };
         let received = self.receive(headers);
-        let out_of_path = !cookie::path_matches(&self.config().cookie.path, received.path);
-        let newest = if out_of_path { Newest::None(Basis::Outside) } else { self.newest(&received, now) };
-        let basis = match newest {
-            Newest::Session(opened) => {
-                return self.find(PausedRequest { began, opened }, stream, &received);
+        let mut fruitless = Fruitless::default();
+        for (by, carrier) in self.carriers_for(&received) {
+            let tokens = carrier.tokens(self.lines(&received, by));
+            if let Some(opened) = self.newest(tokens, now, &mut fruitless) {
+                return self.find(PausedRequest { began, opened, by }, stream, &received);
             }
-            Newest::None(basis) => basis,
-        };
-        let presented = matches!(basis, Basis::Refused(_));
-        let (came, standing) = match self.carried(now) {
-            Some((before, standing)) => {
-                (Arrival { began, basis: Basis::Redirected, presented: presented || before }, standing)
+            if tokens.iter().any(Option::is_some) {
+                fruitless.presented = fruitless.presented.and(Carriers::only(by));
             }
-            None if out_of_path => (Arrival { began, basis, presented }, Standing::OutOfPath),
-            None => (Arrival { began, basis, presented }, self.fresh()),
+        }
+        // Once a request, and not for what is left beside a session that goes on.
+        if let Some(opened) = &fruitless.timed_out {
+            self.measure_end(&opened.session);
+        }
+        let Fruitless { presented, refusal, .. } = fruitless;
+        if let Some((before, standing)) = self.carried(now) {
+            let arrival =
+                Arrival { began, basis: Basis::Redirected, presented: presented.and(before.presented), by: before.by };
+            return RequestStep::proceed(self.exchange(&received, arrival, standing));
+        }
+        let mut carriers = self.carriers_for(&received);
+        let by = carriers.find(|(by, carrier)| carrier.may_begin(self.lines(&received, *by))).map(|(by, _)| by);
+        let basis = match (refusal, by) {
+            (Some(refusal), _) => Basis::Refused(refusal),
+            (None, Some(_)) => Basis::None,
+            (None, None) => Basis::Outside,
         };
-        RequestStep::proceed(self.exchange(&received, came, standing))
+        let standing = if by.is_some() { self.fresh() } else { Standing::Outside };
+        RequestStep::proceed(self.exchange(&received, Arrival { began, basis, presented, by }, standing))
     }
 
     /// Reads the headers, once.
     fn receive<'a>(&self, headers: &'a Headers) -> Received<'a> {
-        let mut received = Received { path: b"/", cookies: Vec::new(), internal: [false; 3] };
-        let [host, action, session] = self.policy.internal_headers().map(str::as_bytes);
-        headers.select([b":path", b"cookie", host, action, session], |which, value| match which {
-            0 => received.path = value,
-            1 => received.cookies.push(value),
-            2 => received.internal[0] = true,
-            3 => received.internal[1] = true,
-            _ => received.internal[2] = true,
+        let mut received = Received { path: b"/", internal: [false; 3], lines: Vec::new() };
+        headers.select(&self.policy.read, |which, value| {
+            match which {
+                0 => received.path = value,
+                1 => received.internal[0] = true,
+                2 => received.internal[1] = true,
+                3 => received.internal[2] = true,
+                _ => {}
+            }
+            if self.policy.read_by.contains(&which) {
+                received.lines.push((which, value));
+            }
         });
         received
+    }
+
+    /// The carriers that this request can have a session of, and their places.
+    fn carriers_for<'r>(&self, received: &Received<'r>) -> impl Iterator<Item = (usize, &'p AnyCarrier)> + use<'p, 'r> {
+        let path = received.path;
+        self.policy.carriers().iter().enumerate().filter(move |(_, carrier)| carrier.covers(path))
+    }
+
+    /// What the carrier at this place reads.
+    fn lines<'r, 'a>(&self, received: &'r Received<'a>, by: usize) -> Lines<'r, 'a> {
+        // A carrier that is not there reads nothing.
+        Lines::of(&received.lines, self.policy.read_by.get(by).copied().unwrap_or(usize::MAX))
     }
 
     /// Asks what is known of the session, where there is a store to know it.
     fn find(&mut self, waiting: PausedRequest, stream: StreamId, received: &Received<'_>) -> RequestStep<'p> {
         let Some((store, mut event)) = self.store() else {
-            let PausedRequest { began, opened } = waiting;
-            let standing = Standing::Resumed(Resumed { opened, behind: None });
-            return RequestStep::proceed(self.exchange(received, Arrival::with_cookie(began, Basis::Cookie), standing));
+            let arrival = waiting.arrival(Basis::Token);
+            let standing = Standing::Resumed(Resumed { opened: waiting.opened, behind: None });
+            return RequestStep::proceed(self.exchange(received, arrival, standing));
         };
         let found = store.lookup(&waiting.opened.session, stream, &mut event);
         match found {
@@ -162,7 +195,8 @@ impl<'p> Turn<'p, '_> {
 
     fn go_on(&mut self, waiting: PausedRequest, finding: Finding, received: &Received<'_>) -> RequestStep<'p> {
         let Finding { found, by: known } = finding;
-        let PausedRequest { began, opened } = waiting;
+        let PausedRequest { began, opened, by } = waiting;
+        let arrival = |basis| Arrival::with_token(began, basis, by);
         let session = &opened.session;
         let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
         let rules = self.config().store.as_ref();
@@ -185,7 +219,7 @@ impl<'p> Turn<'p, '_> {
             }
             LookupOutcome::Missing if rules.is_some_and(|rules| rules.on_missing == OnMissing::TrustCookie) => {
                 self.fill(session);
-                (Basis::Cookie, trusted(opened))
+                (Basis::Token, trusted(opened))
             }
             LookupOutcome::Missing | LookupOutcome::Revoked => {
                 self.count(Counter::Refused(Refusal::Revoked));
@@ -197,71 +231,67 @@ impl<'p> Turn<'p, '_> {
                         if found == LookupOutcome::Unreadable {
                             self.fill(session);
                         }
-                        (Basis::Cookie, trusted(opened))
+                        (Basis::Token, trusted(opened))
                     }
                     OnError::Rebalance => (Basis::Unconfirmed, Standing::Unconfirmed(opened)),
                     OnError::Fail => {
                         let store = self.worker.store.as_ref();
                         let wait = store.map(|store| store.retry_after(self.moment()));
-                        let came = Arrival::with_cookie(began, Basis::Unconfirmed);
-                        let (exchange, edits) = self.exchange(received, came, Standing::Unknown);
+                        let arrival = arrival(Basis::Unconfirmed);
+                        let (exchange, edits) = self.exchange(received, arrival, Standing::Unknown);
                         return RequestStep::Refuse(wait.unwrap_or(1), exchange, edits);
                     }
                 }
             }
         };
-        RequestStep::proceed(self.exchange(received, Arrival::with_cookie(began, basis), standing))
+        RequestStep::proceed(self.exchange(received, arrival(basis), standing))
     }
 
     /// Sends a request on its way of which nothing is known: whatever the client may have sent under our names goes.
     fn proceed_unread(&mut self, began: Sequence) -> RequestStep<'p> {
         let basis = Basis::Unread;
         self.count(Counter::Request(basis));
-        let edits = self.policy.internal_headers().map(Edit::Remove).to_vec();
-        let exchange =
-            Exchange { began, basis, presented: false, standing: Standing::Unknown, asked: Asked::default() };
-        RequestStep::Proceed(exchange, edits)
+        let edits = self.policy.not_for_upstreams().map(Edit::Remove).collect();
+        let arrival = Arrival { began, basis, presented: Carriers::ALL, by: None };
+        RequestStep::Proceed(Exchange { arrival, standing: Standing::Unknown, asked: Asked::default() }, edits)
     }
 
     /// What is kept of a request for its response, and how it is edited.
-    fn exchange(
-        &mut self,
-        received: &Received<'_>,
-        Arrival { began, basis, presented }: Arrival,
-        standing: Standing,
-    ) -> (Exchange, Vec<Edit<'p>>) {
-        self.count(Counter::Request(basis));
+    fn exchange(&mut self, received: &Received<'_>, arrival: Arrival, standing: Standing) -> (Exchange, Vec<Edit<'p>>) {
+        self.count(Counter::Request(arrival.basis));
         let asked = match &standing {
             Standing::Resumed(Resumed { opened, .. }) => self.ask(&opened.session),
-            Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::OutOfPath => Asked::default(),
+            Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::Outside => Asked::default(),
         };
-        let mut edits = Vec::new();
-        if !self.config().cookie.forward {
-            self.take_cookie_out(&received.cookies, &mut edits);
+        let mut edits = Vec::with_capacity(4);
+        for (by, carrier) in self.policy.carriers().iter().enumerate() {
+            carrier.strip(self.lines(received, by), &mut edits);
         }
-        let exchange = Exchange { began, basis, presented, standing, asked };
+        let exchange = Exchange { arrival, standing, asked };
         self.set_internal_headers(received, &exchange, &mut edits);
         (exchange, edits)
     }
 
-    /// What an earlier pass of this stream left: whether the cookie was there, and the session.
-    fn carried(&self, now: UnixTime) -> Option<(bool, Standing)> {
+    /// What an earlier pass of this stream left: how the client carries its session, and the session.
+    fn carried(&self, now: UnixTime) -> Option<(Carried, Standing)> {
         self.proxy.carried().and_then(|bytes| carried::read(&bytes)).filter(|(_, standing)| match standing {
             Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
                 self.check(&opened.session, now).is_ok()
             }
-            Standing::Fresh(_) | Standing::Unknown | Standing::OutOfPath => true,
+            Standing::Fresh(_) | Standing::Unknown | Standing::Outside => true,
         })
     }
 
-    /// Of the first few cookies of our name, the newest that verifies. The first of several that are equally new.
-    fn newest(&mut self, received: &Received<'_>, now: UnixTime) -> Newest {
-        let name = self.config().cookie.set_cookie.name();
-        let mut basis = Basis::None;
-        let mut timed_out = None;
+    /// Of a carrier's tokens the newest that is valid. The first of several that are equally new.
+    fn newest(
+        &mut self,
+        tokens: [Option<&[u8]>; MAX_CANDIDATES],
+        now: UnixTime,
+        fruitless: &mut Fruitless,
+    ) -> Option<Rc<OpenedToken>> {
         let mut newest: Option<Rc<OpenedToken>> = None;
-        for value in received.cookies.iter().flat_map(|line| cookie::values(line, name)).take(MAX_CANDIDATES) {
-            match self.open(value, now) {
+        for token in tokens.into_iter().flatten() {
+            match self.open(token, now) {
                 Ok(candidate) => {
                     if newest.as_ref().is_none_or(|known| candidate.session.is_newer_than(&known.session, now)) {
                         newest = Some(candidate);
@@ -269,20 +299,14 @@ impl<'p> Turn<'p, '_> {
                 }
                 Err(Invalid { refusal, session }) => {
                     self.count(Counter::Refused(refusal));
-                    basis = Basis::Refused(refusal);
-                    timed_out = session.filter(|_| refusal != Refusal::Future).or(timed_out);
+                    fruitless.refusal = Some(refusal);
+                    fruitless.timed_out = session.filter(|_| refusal != Refusal::Future).or(fruitless.timed_out.take());
                 }
             }
         }
-        let Some(opened) = newest else {
-            // Once a request, and not for what is left beside a session that goes on.
-            if let Some(opened) = timed_out {
-                self.measure_end(&opened.session);
-            }
-            return Newest::None(basis);
-        };
+        let opened = newest?;
         self.count(Counter::Accepted(opened.age));
-        Newest::Session(opened)
+        Some(opened)
     }
 
     fn open(&mut self, value: &[u8], now: UnixTime) -> Result<Rc<OpenedToken>, Invalid> {
@@ -342,33 +366,6 @@ impl<'p> Turn<'p, '_> {
         }
     }
 
-    fn take_cookie_out(&self, cookies: &[&[u8]], edits: &mut Vec<Edit<'p>>) {
-        let name = self.config().cookie.set_cookie.name();
-        let mut left: Vec<Cow<'_, [u8]>> = Vec::with_capacity(cookies.len());
-        let mut touched = false;
-        for line in cookies {
-            match cookie::without(line, name) {
-                Removed::Untouched => left.push(Cow::Borrowed(line)),
-                Removed::Rest(rest) => {
-                    touched = true;
-                    left.push(Cow::Owned(rest));
-                }
-                Removed::Nothing => touched = true,
-            }
-        }
-        if !touched {
-            return;
-        }
-        // Setting a header leaves one line of it, so several lines are removed and added again.
-        match (left.pop(), left.is_empty()) {
-            (Some(only), true) => edits.push(Edit::Set("cookie", only.into_owned())),
-            (last, _) => {
-                edits.push(Edit::Remove("cookie"));
-                edits.extend(left.into_iter().chain(last).map(|line| Edit::Add("cookie", line.into_owned())));
-            }
-        }
-    }
-
     /// Sets what this request has, and removes what the client sent. A header that is not there is not touched: that alone
     /// would make Envoy match routes again.
     fn set_internal_headers(&self, received: &Received<'_>, exchange: &Exchange, edits: &mut Vec<Edit<'p>>) {
@@ -380,7 +377,7 @@ impl<'p> Turn<'p, '_> {
             Standing::Fresh(id) => Some(id_value(*id)),
             // The application must not take it for a session that goes on.
             Standing::Unconfirmed(_) => None,
-            Standing::Unknown | Standing::OutOfPath => None,
+            Standing::Unknown | Standing::Outside => None,
         };
         let host = asked.host.as_ref().map(|host| {
             let value = || self.override_value(host);

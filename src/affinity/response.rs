@@ -1,14 +1,15 @@
 //! The response's half: who served, what the application said, and what becomes of the session.
 
-use super::{Asked, Edit, Exchange, Resumed, Standing, Turn};
-use crate::affinity::worker::{Freshness, Sequence, SessionCopy};
-use crate::carrier::cache_control;
+use super::{Arrival, Asked, Exchange, Resumed, Standing, Turn};
+use crate::affinity::worker::{Freshness, SessionCopy};
+use crate::carrier::{Carriers, cache_control};
 use crate::clock::UnixTime;
 use crate::config::{self, Failover, Via};
 use crate::credential::keyring::KeyPosition;
 use crate::credential::token::{self, Protection};
+use crate::headers::{Edit, Headers, elements};
 use crate::ids::StreamId;
-use crate::observe::decision::{Basis, Decision, Displaced, Outcome};
+use crate::observe::decision::{Decision, Displaced, Outcome};
 use crate::observe::metrics::{Counter, Ending, Fault, Histogram};
 use crate::session::pin::{ClusterId, HostAddr, MAX_PINS, Pin, Pins};
 use crate::session::{Session, SessionId};
@@ -28,7 +29,7 @@ pub(crate) enum Response<'a> {
 pub(crate) struct HeldResponse {
     /// How many writes it waits for.
     writes: u8,
-    began: Sequence,
+    arrival: Arrival,
     decision: Decision,
     change: Change,
 }
@@ -65,11 +66,11 @@ enum Origin {
     Local,
 }
 
-/// What happens to the session, and to the client's cookie.
+/// What happens to the session, and to the client's token.
 #[derive(Debug)]
 enum Change {
     Keep,
-    /// A first cookie.
+    /// A first token.
     Begin(Session),
     /// A newer copy of the session that the client has.
     Update(Session, StoreUpdate),
@@ -78,8 +79,8 @@ enum Change {
     End {
         /// The one that is over, where it is known.
         session: Option<Session>,
-        /// Whether the client may have a cookie that can be cleared.
-        clear: bool,
+        /// Of which carriers the client may have a token that can be cleared.
+        clear: Carriers,
     },
 }
 
@@ -116,8 +117,8 @@ enum Repin {
 }
 
 impl HeldResponse {
-    pub(super) fn basis(&self) -> Basis {
-        self.decision.basis
+    pub(super) fn arrival(&self) -> &Arrival {
+        &self.arrival
     }
 }
 
@@ -125,27 +126,29 @@ impl<'p> Turn<'p, '_> {
     /// Decides on the response of `exchange`.
     pub(crate) fn on_response(&mut self, stream: StreamId, exchange: Exchange) -> Response<'p> {
         let mut edits = Vec::new();
-        let (began, basis) = (exchange.began, exchange.basis);
+        let arrival = exchange.arrival;
         let heard = self.listen(&mut edits);
         let Verdict { outcome, change, displaced } = match (heard.action, self.proxy.now()) {
             (Some(AppAction::End), _) => self.end(&exchange).into(),
             (_, Some(now)) => self.decide(exchange, &heard, now),
             (_, None) => (Outcome::Failed, Change::Keep).into(),
         };
-        let decision = Decision { outcome, basis, displaced: displaced.then(|| self.why_displaced()) };
+        let displaced = displaced.then(|| self.why_displaced());
+        let decision = Decision { outcome, basis: arrival.basis, by: self.policy.way(arrival.by), displaced };
         let writes = self.tell(stream, &change);
+        let held = HeldResponse { writes, arrival, decision, change };
         if writes > 0 {
-            return Response::Wait(edits, Box::new(HeldResponse { writes, began, decision, change }));
+            return Response::Wait(edits, Box::new(held));
         }
-        self.conclude(decision, change, &mut edits);
+        self.conclude(held, &mut edits);
         Response::Proceed(edits)
     }
 
     /// Goes on with a response of which a write came to something.
     pub(crate) fn on_written(&mut self, held: HeldResponse, written: WriteOutcome) -> Response<'p> {
-        let HeldResponse { writes, began, decision, change } = held;
+        let HeldResponse { writes, arrival, decision, change } = held;
         if writes > 1 {
-            let held = HeldResponse { writes: writes.saturating_sub(1), began, decision, change };
+            let held = HeldResponse { writes: writes.saturating_sub(1), arrival, decision, change };
             return Response::Wait(Vec::new(), Box::new(held));
         }
         let mut edits = Vec::new();
@@ -157,7 +160,7 @@ impl<'p> Turn<'p, '_> {
                     (session.generation, session.pins) = (record.generation, record.pins);
                     outcome = Outcome::Adopted;
                 }
-                let copy = SessionCopy { id: session.id, generation: session.generation, began };
+                let copy = SessionCopy { id: session.id, generation: session.generation, began: arrival.began };
                 match self.worker.freshness(&copy, self.moment()) {
                     Freshness::Stale => (Outcome::Untouched, Change::Keep),
                     Freshness::AlreadyIssued | Freshness::Current => (outcome, Change::Update(session, telling)),
@@ -167,7 +170,10 @@ impl<'p> Turn<'p, '_> {
                 (decision.outcome, change)
             }
         };
-        self.conclude(Decision { outcome, ..decision }, change, &mut edits);
+        self.conclude(
+            HeldResponse { writes: 0, arrival, decision: Decision { outcome, ..decision }, change },
+            &mut edits,
+        );
         Response::Proceed(edits)
     }
 
@@ -197,7 +203,8 @@ impl<'p> Turn<'p, '_> {
     }
 
     /// Carries out a change, and says what became of the request's session.
-    fn conclude(&mut self, decision: Decision, change: Change, edits: &mut Vec<Edit<'p>>) {
+    fn conclude(&mut self, concluded: HeldResponse, edits: &mut Vec<Edit<'p>>) {
+        let HeldResponse { arrival, decision, change, .. } = concluded;
         let pinned = match (decision.outcome, &change) {
             (
                 Outcome::Created | Outcome::Pinned | Outcome::Moved,
@@ -205,7 +212,7 @@ impl<'p> Turn<'p, '_> {
             ) => session.pins.iter().next().map(|pin| pin.host.clone()),
             _ => None,
         };
-        let applied = self.apply(change, edits);
+        let applied = self.apply(change, arrival.by, edits);
         let outcome = if applied { decision.outcome } else { Outcome::Failed };
         if let Some(host) = pinned.filter(|_| applied) {
             self.worker.counts.add_pin(&host);
@@ -247,7 +254,7 @@ impl<'p> Turn<'p, '_> {
     fn decide(&mut self, exchange: Exchange, heard: &Signals, now: UnixTime) -> Verdict {
         match exchange.standing {
             Standing::Unknown => (Outcome::Failed, Change::Keep).into(),
-            Standing::OutOfPath => (Outcome::Untouched, Change::Keep).into(),
+            Standing::Outside => (Outcome::Untouched, Change::Keep).into(),
             Standing::Fresh(id) => match self.origin() {
                 Origin::Local | Origin::NotModified => (Outcome::Untouched, Change::Keep).into(),
                 Origin::Upstream => self.create(id, heard, now).into(),
@@ -282,7 +289,7 @@ impl<'p> Turn<'p, '_> {
                     return (Outcome::Untouched, Change::Keep).into();
                 }
                 let freshness = |generation| {
-                    let copy = SessionCopy { id: session.id, generation, began: exchange.began };
+                    let copy = SessionCopy { id: session.id, generation, began: exchange.arrival.began };
                     self.worker.freshness(&copy, moment)
                 };
                 // The store's copy that the client lacks may be on its way to it.
@@ -384,33 +391,39 @@ impl<'p> Turn<'p, '_> {
     }
 
     /// Carries out a change. `false` when it could not be.
-    fn apply(&mut self, change: Change, edits: &mut Vec<Edit<'p>>) -> bool {
-        let set_cookie = match &change {
-            Change::Keep | Change::End { clear: false, .. } => return true,
-            Change::End { clear: true, .. } => Some(self.config().cookie.set_cookie.clear()),
-            Change::Begin(session) | Change::Update(session, _) | Change::Replace(session, _) => self.issue(session),
-        };
-        let Some(set_cookie) = set_cookie else { return false };
-        match change {
-            Change::Update(session, _) => {
-                self.worker.cookie_issued(session.id, session.generation, self.moment());
+    fn apply(&mut self, change: Change, by: Option<usize>, edits: &mut Vec<Edit<'p>>) -> bool {
+        let carriers = self.policy.carriers();
+        let session = match &change {
+            Change::Keep => return true,
+            Change::End { clear, .. } => {
+                let before = edits.len();
+                let cleared = carriers.iter().enumerate().filter(|(place, _)| clear.contain(*place));
+                cleared.for_each(|(_, carrier)| carrier.clear(edits));
+                if edits.len() > before {
+                    keep_private(&self.proxy.response_headers().unwrap_or_default(), edits);
+                }
+                return true;
             }
-            Change::Replace(_, old) => self.worker.cookie_cleared(old, self.moment()),
+            Change::Begin(session) | Change::Update(session, _) | Change::Replace(session, _) => session,
+        };
+        let Some(carrier) = by.and_then(|by| carriers.get(by)) else { return false };
+        let Some(token) = self.seal(session) else { return false };
+        match &change {
+            Change::Update(session, _) => self.worker.token_issued(session.id, session.generation, self.moment()),
+            Change::Replace(_, old) => self.worker.token_cleared(*old, self.moment()),
             // Nothing older of a new session is about; a logout was noted when it was decided.
             Change::Keep | Change::Begin(_) | Change::End { .. } => {}
         }
-        edits.push(Edit::Add("set-cookie", set_cookie.into_bytes()));
-        let headers = self.proxy.response_headers().unwrap_or_default();
-        if !cache_control::is_private(headers.values("cache-control")) {
-            edits.push(Edit::Add("cache-control", b"private".to_vec()));
-        }
+        let max_age = self.config().session.max_age(session, session.renewed);
+        let response = self.proxy.response_headers().unwrap_or_default();
+        carrier.issue(&token, max_age, &response, edits);
+        keep_private(&response, edits);
         true
     }
 
-    /// The `Set-Cookie` line of a session. `None` without randomness.
-    fn issue(&mut self, session: &Session) -> Option<String> {
-        let cookie = &self.config().cookie;
-        let protection = if cookie.encrypt {
+    /// The token of a session. `None` without randomness.
+    fn seal(&mut self, session: &Session) -> Option<String> {
+        let protection = if self.config().encrypt {
             let Some(nonce) = self.proxy.random_nonce() else {
                 self.count(Counter::Fault(Fault::Randomness));
                 return None;
@@ -419,12 +432,10 @@ impl<'p> Turn<'p, '_> {
         } else {
             Protection::Signed
         };
-        let token = token::seal(session, &self.config().keyring, &protection);
-        let max_age = cookie.persistent.then(|| self.config().session.max_age(session, session.renewed));
-        Some(cookie.set_cookie.issue(&token, max_age))
+        Some(token::seal(session, &self.config().keyring, &protection))
     }
 
-    /// A logout. It needs neither time nor randomness, and where the request could not be read the cookie goes as well.
+    /// A logout. It needs neither time nor randomness, and where the request could not be read every token goes.
     fn end(&mut self, exchange: &Exchange) -> (Outcome, Change) {
         let origin = self.origin();
         if origin == Origin::Local {
@@ -433,16 +444,23 @@ impl<'p> Turn<'p, '_> {
         let session = match &exchange.standing {
             Standing::Resumed(Resumed { opened, .. }) | Standing::Unconfirmed(opened) => {
                 let session = &opened.session;
-                self.worker.cookie_cleared(session.id, self.moment());
+                self.worker.token_cleared(session.id, self.moment());
                 if let Some(now) = self.proxy.now() {
                     self.worker.counts.measure(Histogram::Lifetime(Ending::Ended), now.seconds_since(session.created));
                 }
                 Some(session.clone())
             }
-            Standing::Fresh(_) | Standing::Unknown | Standing::OutOfPath => None,
+            Standing::Fresh(_) | Standing::Unknown | Standing::Outside => None,
         };
-        let may_have_one = exchange.presented || exchange.standing == Standing::Unknown;
-        (Outcome::Ended, Change::End { session, clear: may_have_one && origin == Origin::Upstream })
+        let Arrival { presented, by, .. } = exchange.arrival;
+        let clear = match (&session, by) {
+            _ if origin != Origin::Upstream => Carriers::default(),
+            // Tokens of others are not the client's session.
+            (Some(_), Some(by)) => Carriers::only(by),
+            _ if exchange.standing == Standing::Unknown => Carriers::ALL,
+            _ => presented,
+        };
+        (Outcome::Ended, Change::End { session, clear })
     }
 
     /// The same session under a new id.
@@ -487,12 +505,18 @@ impl<'p> Turn<'p, '_> {
     }
 }
 
+/// Keeps shared caches from what carries a token, or takes one away.
+fn keep_private(response: &Headers, edits: &mut Vec<Edit<'_>>) {
+    if !cache_control::is_private(response.values("cache-control")) {
+        edits.push(Edit::Add("cache-control", b"private".to_vec()));
+    }
+}
+
 impl AppAction {
     /// The strongest action of a header, and how many of its elements are none that is known. The header is a list (RFC 9110,
     /// section 5.6.1), perhaps in several lines: middleware and handler may each say something. Empty elements say nothing.
     fn read<'a>(lines: impl Iterator<Item = &'a [u8]>) -> (Option<Self>, u32) {
-        let words = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-        words.filter(|word| !word.is_empty()).fold((None, 0), |(strongest, unknown), word| {
+        lines.flat_map(elements).fold((None, 0), |(strongest, unknown), word| {
             let action = match word.to_ascii_lowercase().as_slice() {
                 b"release" => Self::Release,
                 b"rotate" => Self::Rotate,

@@ -1,7 +1,8 @@
-//! Decisions, with the proxy played by the test. By subject: `request`, `response`, `decision` (what it is called), `application`, `failures`,
+//! Decisions, with the proxy played by the test. By subject: `request`, `response`, `carriers`, `decision` (what it is called), `application`, `failures`,
 //! `store`.
 
 mod application;
+mod carriers;
 mod decision;
 mod failures;
 mod request;
@@ -9,11 +10,14 @@ mod response;
 mod store;
 
 use super::*;
+use crate::carrier::AnyCarrier;
+use crate::carrier::cookie::CookieCarrier;
 use crate::config::Config;
 use crate::credential::token::{self, Refusal};
+use crate::headers::Edit;
 use crate::ids::StreamId;
 use crate::observe::decision::Outcome;
-use crate::observe::metrics::{Counter, Counts, Fault};
+use crate::observe::metrics::{By, Counter, Counts, Fault};
 use crate::session::Session;
 use crate::text::words::ClosedSet as _;
 use base64::Engine as _;
@@ -165,6 +169,14 @@ impl Scene {
         Rc::make_mut(&mut self.affinity.config)
     }
 
+    /// The cookie's carrier, to be changed.
+    fn cookie_carrier(&mut self) -> &mut CookieCarrier {
+        match self.config().identify.first_mut() {
+            Some(AnyCarrier::Cookie(carrier)) => carrier,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Whether the native filter names the serving host on the response.
     fn bridge(&mut self, speaks: bool) {
         self.proxy.response.retain(|(name, _)| name != "x-mooring-host");
@@ -245,8 +257,10 @@ impl Scene {
     /// The one outcome since last time, by its word.
     fn outcome(&mut self) -> &'static str {
         let counted = std::mem::take(&mut self.worker.counts).take_named(&self.affinity.config.keyring);
-        let outcomes: Vec<&str> =
-            counted.iter().filter_map(|(name, _)| name.strip_prefix("mooring_sessions.outcome=")).collect();
+        let outcomes: Vec<&str> = counted
+            .iter()
+            .filter_map(|(name, _)| name.strip_prefix("mooring_sessions.outcome=")?.split('.').next())
+            .collect();
         assert_eq!(outcomes.len(), 1, "{outcomes:?}");
         Outcome::WORDS.iter().find(|word| **word == outcomes[0]).unwrap()
     }

@@ -1,12 +1,13 @@
 //! One callback of a stream, as decisions see it.
 
-use super::{Affinity, Edit, Exchange, HeldResponse, Inputs};
+use super::{Affinity, Arrival, Exchange, HeldResponse, Inputs, PausedRequest};
 use crate::affinity::worker::Worker;
 use crate::clock::Monotonic;
 use crate::config::{AccessLog, Config};
+use crate::headers::Edit;
 use crate::ids::CallId;
 use crate::observe::decision::{Basis, Decision, Outcome};
-use crate::observe::metrics::Counter;
+use crate::observe::metrics::{By, Counter};
 use crate::store::client::{Event, StoreClient, Wake};
 use crate::store::protocol::Answer;
 use std::cell::Cell;
@@ -63,14 +64,13 @@ impl<'p, 't> Turn<'p, 't> {
 
     /// A request was turned away: it has no response that would say so.
     pub(crate) fn on_refused(&mut self, exchange: &Exchange) -> Option<Edit<'p>> {
-        let decision = Decision { outcome: Outcome::Failed, basis: exchange.basis, displaced: None };
-        self.report(decision)
+        self.report_plain(Outcome::Failed, &exchange.arrival)
     }
 
     /// The proxy answers a request by itself while it waits for the store.
-    pub(crate) fn on_answered_while_waiting(&mut self) -> Option<Edit<'p>> {
+    pub(crate) fn on_answered_while_waiting(&mut self, waiting: &PausedRequest) -> Option<Edit<'p>> {
         self.on_left_while_waiting();
-        self.report_untouched(Basis::Unconfirmed)
+        self.report_plain(Outcome::Untouched, &waiting.arrival(Basis::Unconfirmed))
     }
 
     /// A client does not wait for the store any longer.
@@ -80,16 +80,17 @@ impl<'p, 't> Turn<'p, 't> {
 
     /// The proxy answers by itself in place of a response that waits for the store.
     pub(crate) fn on_answered_while_held(&mut self, held: &HeldResponse) -> Option<Edit<'p>> {
-        self.report_untouched(held.basis())
+        self.report_plain(Outcome::Untouched, held.arrival())
     }
 
-    fn report_untouched(&mut self, basis: Basis) -> Option<Edit<'p>> {
-        self.report(Decision { outcome: Outcome::Untouched, basis, displaced: None })
+    fn report_plain(&mut self, outcome: Outcome, arrival: &Arrival) -> Option<Edit<'p>> {
+        let Arrival { basis, by, .. } = *arrival;
+        self.report(Decision { outcome, basis, by: self.policy.way(by), displaced: None })
     }
 
     /// Counts what was decided on a request, and tells the access log.
     pub(super) fn report(&mut self, decision: Decision) -> Option<Edit<'p>> {
-        self.count(Counter::Session(decision.outcome));
+        self.count(Counter::Session(decision.outcome, By(decision.by)));
         if let Some(why) = decision.displaced {
             self.count(Counter::Displaced(why));
         }

@@ -21,7 +21,7 @@ const MOVES: u8 = 3;
 /// The time in which moves of a session are counted.
 const MOVES_WITHIN: Duration = Duration::from_secs(60);
 
-/// For how long a client may still send the cookie that another has replaced: the new one is on its way. After that it was lost.
+/// For how long a client may still send the token that another has replaced: the new one is on its way. After that it was lost.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// The order in which things happened on a worker.
@@ -44,15 +44,15 @@ pub(crate) struct SessionCopy {
 pub(crate) enum Freshness {
     /// Nothing newer is known.
     Current,
-    /// The same, but the client got a cookie after the request began: another is needless.
+    /// The same, but the client got a token after the request began: another is needless.
     AlreadyIssued,
-    /// The client has, or is about to get, something newer. A cookie made of this copy would undo it.
+    /// The client has, or is about to get, something newer. A token made of this copy would undo it.
     Stale,
 }
 
-/// The last cookie of a session that this worker issued or cleared.
+/// The last token of a session that this worker issued or cleared.
 #[derive(Clone, Copy, Debug)]
-struct LastCookie {
+struct LastToken {
     at: Sequence,
     when: Option<Monotonic>,
     /// Its generation. `None`: the session is over, or has another id.
@@ -69,7 +69,7 @@ struct Moves {
 /// What a worker did to a session of late.
 #[derive(Clone, Copy, Debug, Default)]
 struct RecentChanges {
-    last_cookie: Option<LastCookie>,
+    last_token: Option<LastToken>,
     moves: Moves,
 }
 
@@ -126,26 +126,26 @@ impl Worker {
         self.sequence
     }
 
-    /// The client gets a cookie of this generation of the session.
-    pub(crate) fn cookie_issued(&mut self, id: SessionId, generation: u32, when: Option<Monotonic>) {
+    /// The client gets a token of this generation of the session.
+    pub(crate) fn token_issued(&mut self, id: SessionId, generation: u32, when: Option<Monotonic>) {
         let at = self.step();
-        self.note(id, LastCookie { at, when, generation: Some(generation) });
+        self.note(id, LastToken { at, when, generation: Some(generation) });
     }
 
-    /// The client gets no cookie of this id any more: the session ended, or has another id.
-    pub(crate) fn cookie_cleared(&mut self, id: SessionId, when: Option<Monotonic>) {
+    /// The client gets no token of this id any more: the session ended, or has another id.
+    pub(crate) fn token_cleared(&mut self, id: SessionId, when: Option<Monotonic>) {
         let at = self.step();
-        self.note(id, LastCookie { at, when, generation: None });
+        self.note(id, LastToken { at, when, generation: None });
     }
 
-    fn note(&mut self, id: SessionId, last: LastCookie) {
+    fn note(&mut self, id: SessionId, last: LastToken) {
         let known = self.changes.get(&id).copied().unwrap_or_default();
-        self.changes.put(id, RecentChanges { last_cookie: Some(last), ..known });
+        self.changes.put(id, RecentChanges { last_token: Some(last), ..known });
     }
 
     /// How a request's copy stands to what the client was told since.
     pub(crate) fn freshness(&self, copy: &SessionCopy, now: Option<Monotonic>) -> Freshness {
-        let Some(last) = self.changes.get(&copy.id).and_then(|session| session.last_cookie) else {
+        let Some(last) = self.changes.get(&copy.id).and_then(|session| session.last_token) else {
             return Freshness::Current;
         };
         let before = copy.began < last.at;
@@ -200,7 +200,7 @@ mod tests {
     fn an_older_copy_is_stale_for_requests_that_began_before_and_for_a_while() {
         let mut worker = Worker::default();
         let before = worker.step();
-        worker.cookie_issued(ID, 2, Some(at(100)));
+        worker.token_issued(ID, 2, Some(at(100)));
         let after = worker.step();
         assert_eq!(worker.freshness(&copy(ID, 1, before), Some(at(500))), Freshness::Stale);
         assert_eq!(
@@ -215,7 +215,7 @@ mod tests {
     fn the_latest_copy_needs_no_second_cookie_and_is_never_stale() {
         let mut worker = Worker::default();
         let before = worker.step();
-        worker.cookie_issued(ID, 2, Some(at(100)));
+        worker.token_issued(ID, 2, Some(at(100)));
         let after = worker.step();
         for generation in [2, 3] {
             assert_eq!(worker.freshness(&copy(ID, generation, before), Some(at(100))), Freshness::AlreadyIssued);
@@ -232,7 +232,7 @@ mod tests {
     fn every_copy_of_a_session_that_is_over_is_stale() {
         let mut worker = Worker::default();
         let before = worker.step();
-        worker.cookie_cleared(ID, Some(at(100)));
+        worker.token_cleared(ID, Some(at(100)));
         let after = worker.step();
         assert_eq!(worker.freshness(&copy(ID, u32::MAX, before), Some(at(500))), Freshness::Stale);
         assert_eq!(worker.freshness(&copy(ID, u32::MAX, after), Some(at(109))), Freshness::Stale);
@@ -249,7 +249,7 @@ mod tests {
         let before = worker.step();
         let id = |n: usize| SessionId((n as u128).to_be_bytes());
         for n in 0..=MAX_CHANGED {
-            worker.cookie_cleared(id(n), Some(at(0)));
+            worker.token_cleared(id(n), Some(at(0)));
         }
         assert_eq!(
             worker.freshness(&copy(id(0), 0, before), Some(at(0))),

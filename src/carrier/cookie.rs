@@ -1,19 +1,95 @@
-//! Cookies (RFC 6265): finding ours in a request, taking it out of one, and rendering `Set-Cookie`.
+//! The affinity cookie (RFC 6265): finding it in a request, taking it out of one, and rendering `Set-Cookie`.
 //!
 //! Works on bytes, in time linear in the header, and never decodes a value.
 
 mod set_cookie;
 
+use super::{Carrier, Lines, MAX_CANDIDATES, Way, first};
+use crate::headers::{Edit, Headers};
 use memchr::memchr;
 pub use set_cookie::{Attributes, SameSite, SetCookie};
 
-/// How many cookies of our name are looked at in one request.
-pub const MAX_CANDIDATES: usize = 4;
+/// The affinity cookie, as the config wants it.
+#[derive(Clone, Debug)]
+pub struct CookieCarrier {
+    /// Renders its `Set-Cookie` lines and knows its name.
+    pub set_cookie: SetCookie,
+    /// Where it belongs. Requests of other paths have no session of it.
+    pub path: String,
+    /// Whether it outlives the browser's session (`Max-Age`).
+    pub persistent: bool,
+    /// Whether the upstream may see it.
+    pub forward: bool,
+}
+
+impl Carrier for CookieCarrier {
+    fn way(&self) -> Way {
+        Way::Cookie
+    }
+
+    fn request_header(&self) -> &str {
+        "cookie"
+    }
+
+    fn owns_request_header(&self) -> bool {
+        false
+    }
+
+    fn covers(&self, target: &[u8]) -> bool {
+        path_matches(&self.path, target)
+    }
+
+    fn tokens<'a>(&self, lines: Lines<'_, 'a>) -> [Option<&'a [u8]>; MAX_CANDIDATES] {
+        let name = self.set_cookie.name();
+        first(lines.iter().flat_map(|line| values(line, name)))
+    }
+
+    fn may_begin(&self, _: Lines<'_, '_>) -> bool {
+        true
+    }
+
+    fn strip<'c>(&'c self, lines: Lines<'_, '_>, edits: &mut Vec<Edit<'c>>) {
+        if self.forward {
+            return;
+        }
+        let name = self.set_cookie.name();
+        let mut all = lines.iter();
+        // As a rule there is one line, over HTTP/2 as well: Envoy joins them.
+        if let (Some(only), None) = (all.next(), all.next()) {
+            match without(only, name) {
+                Removed::Untouched => {}
+                Removed::Rest(rest) => edits.push(Edit::Set("cookie", rest)),
+                Removed::Nothing => edits.push(Edit::Remove("cookie")),
+            }
+            return;
+        }
+        let left: Vec<_> = lines.iter().map(|line| (line, without(line, name))).collect();
+        if left.iter().all(|(_, removed)| *removed == Removed::Untouched) {
+            return;
+        }
+        // Setting a header leaves one line of it, so they are removed and added again.
+        edits.push(Edit::Remove("cookie"));
+        edits.extend(left.into_iter().filter_map(|(line, removed)| match removed {
+            Removed::Untouched => Some(Edit::Add("cookie", line.into())),
+            Removed::Rest(rest) => Some(Edit::Add("cookie", rest)),
+            Removed::Nothing => None,
+        }));
+    }
+
+    fn issue<'c>(&'c self, token: &str, max_age: u64, _: &Headers, edits: &mut Vec<Edit<'c>>) {
+        let line = self.set_cookie.issue(token, Some(max_age).filter(|_| self.persistent));
+        edits.push(Edit::Add("set-cookie", line.into_bytes()));
+    }
+
+    fn clear<'c>(&'c self, edits: &mut Vec<Edit<'c>>) {
+        edits.push(Edit::Add("set-cookie", self.set_cookie.clear().into_bytes()));
+    }
+}
 
 /// The values of the cookies called `name` in one `Cookie` line, in order, without white space and double quotes around them.
 ///
 /// Names are compared byte for byte (RFC 6265, section 5.4). A pair without `=` has no name.
-pub fn values<'a>(line: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub fn values<'a>(line: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
     pairs(line).filter_map(move |pair| value_of(pair, name))
 }
 

@@ -1,28 +1,20 @@
 //! The rules of the `cookie` section: RFC 6265 for names and attributes, RFC 6265bis for prefixes, CHIPS for `partitioned`.
 
-use super::header_name::is_token_byte;
 use super::reader::{Field, Object};
-use crate::carrier::cookie::{Attributes, SameSite, SetCookie};
+use crate::carrier::cookie::{Attributes, CookieCarrier, SameSite, SetCookie};
+use crate::headers::is_token_byte;
 
-/// The cookie, as the config wants it.
-#[derive(Clone, Debug)]
-pub struct Cookie {
-    /// Renders its `Set-Cookie` lines and knows its name.
-    pub set_cookie: SetCookie,
-    /// Where it belongs. Requests of other paths have no session.
-    pub path: String,
-    /// Whether it outlives the browser's session (`Max-Age`).
-    pub persistent: bool,
-    /// Whether tokens are issued encrypted as well as signed.
-    pub encrypt: bool,
-    /// Whether the upstream may see it.
-    pub forward: bool,
+/// What the section says.
+pub(super) struct CookieSection {
+    pub(super) carrier: CookieCarrier,
+    /// Whether tokens are issued encrypted as well as signed, those of other carriers too.
+    pub(super) encrypt: bool,
 }
 
 const MEMBERS: [&str; 10] =
     ["name", "path", "domain", "secure", "http_only", "same_site", "partitioned", "persistent", "encrypt", "forward"];
 
-pub(super) fn read(config: &Object<'_>) -> Option<Cookie> {
+pub(super) fn read(config: &Object<'_>) -> Option<CookieSection> {
     let cookie = config.section("cookie", &MEMBERS)?;
     let attributes = read_attributes(&cookie);
     let name = cookie.read_if_given("name", |field| read_name(&field));
@@ -35,13 +27,9 @@ pub(super) fn read(config: &Object<'_>) -> Option<Cookie> {
     if let Some(field) = cookie.get("name") {
         check_prefix(&field, name, &attributes)?;
     }
-    Some(Cookie {
-        set_cookie: SetCookie::new(name, &attributes),
-        path: attributes.path,
-        persistent: persistent?,
-        encrypt: encrypt?,
-        forward: forward?,
-    })
+    let set_cookie = SetCookie::new(name, &attributes);
+    let carrier = CookieCarrier { set_cookie, path: attributes.path, persistent: persistent?, forward: forward? };
+    Some(CookieSection { carrier, encrypt: encrypt? })
 }
 
 fn read_attributes(cookie: &Object<'_>) -> Option<Attributes> {

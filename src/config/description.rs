@@ -2,7 +2,7 @@
 //! command line; the compiler leaves it out of the plugin.
 
 use super::duration;
-use super::header_name::HeaderName;
+use crate::headers::HeaderName;
 use crate::text::json::Json;
 use crate::text::words::ClosedSet;
 use std::cell::RefCell;

@@ -163,6 +163,25 @@ impl<'a> Field<'a> {
         Some(items.iter().enumerate().map(field).collect())
     }
 
+    /// The member of an object that must have one of those in `known`, and nothing else. Each of them while the reader describes itself.
+    pub(super) fn one_of(&self, known: &[&'static str]) -> Vec<(&'static str, Field<'a>)> {
+        let Some(object) = self.object(known) else { return Vec::new() };
+        let given: Vec<_> = known.iter().filter_map(|name| Some((*name, object.get(name)?))).collect();
+        if self.note(|| Note::ExactlyOne) || given.len() == 1 {
+            return given;
+        }
+        // Of a member that is unknown the report has that already.
+        if object.members.len() == given.len() {
+            self.error::<()>(format!("has {} of {}; accepted is exactly one", given.len(), text::joined(known, ", ")));
+        }
+        Vec::new()
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(super) fn is_null(&self) -> bool {
         *self.json == Json::Null
     }
@@ -177,7 +196,11 @@ impl<'a> Field<'a> {
         for (at, (name, _)) in members.iter().enumerate() {
             let path = object.path_of(&shown(name));
             if !known.contains(&name.as_str()) {
-                self.report.error(&path, format!("is an unknown field; accepted is {}", text::joined(known, ", ")));
+                let rule = match known {
+                    [] => "is an unknown field, and there are none here; accepted is {}".into(),
+                    _ => format!("is an unknown field; accepted is {}", text::joined(known, ", ")),
+                };
+                self.report.error(&path, rule);
             } else if members.iter().take(at).any(|(earlier, _)| earlier == name) {
                 self.report.error(&path, "is given twice; accepted is once".into());
             }

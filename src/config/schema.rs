@@ -116,15 +116,18 @@ impl Row {
     }
 }
 
-/// A default: its numbers are whole, and an object has no members.
+/// A default: its numbers are whole.
 fn plain_value(json: &Json) -> Value {
     match json {
         Json::Bool(value) => (*value).into(),
         Json::String(text) => text.as_str().into(),
         #[allow(clippy::cast_possible_truncation)]
         Json::Number(number) => (*number as i64).into(),
-        Json::Object(_) => json!({}),
-        Json::Null | Json::Array(_) => Value::Null,
+        Json::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone(), plain_value(value))).collect::<Map<_, _>>().into()
+        }
+        Json::Array(items) => items.iter().map(plain_value).collect(),
+        Json::Null => Value::Null,
     }
 }
 

@@ -41,10 +41,14 @@ fn refused(json: &str, start: &str) {
 #[test]
 fn keys_are_enough_and_the_rest_has_the_documented_defaults() {
     let config = accepted("");
-    assert_eq!(config.cookie.set_cookie.name(), "__Host-mooring");
-    assert_eq!(config.cookie.set_cookie.issue("t", None), "__Host-mooring=t; Path=/; SameSite=Lax; Secure; HttpOnly");
+    assert_eq!(config.cookie().unwrap().set_cookie.name(), "__Host-mooring");
+    assert_eq!(
+        config.cookie().unwrap().set_cookie.issue("t", None),
+        "__Host-mooring=t; Path=/; SameSite=Lax; Secure; HttpOnly"
+    );
     assert_eq!(config.scope, "__Host-mooring");
-    assert!(config.cookie.encrypt && !config.cookie.forward && !config.cookie.persistent);
+    let cookie = config.cookie().unwrap();
+    assert!(config.encrypt && !cookie.forward && !cookie.persistent);
     assert_eq!(config.session, Timeouts { absolute: Some(28_800), idle: Some(1_800), clock_skew: 60 });
     assert_eq!((config.upstream.via, config.upstream.failover), (Via::StatefulSession, Failover::Sticky));
     assert_eq!(config.upstream.header.as_str(), "x-mooring-host");
@@ -110,9 +114,13 @@ fn every_field_of_a_store_is_read() {
 #[test]
 fn the_default_name_promises_only_what_the_attributes_keep() {
     for members in [r#""secure":false"#, r#""path":"/shop""#, r#""domain":"example.com""#] {
-        assert_eq!(accepted(&format!(r#""cookie":{{{members}}}"#)).cookie.set_cookie.name(), "mooring", "{members}");
+        assert_eq!(
+            accepted(&format!(r#""cookie":{{{members}}}"#)).cookie().unwrap().set_cookie.name(),
+            "mooring",
+            "{members}"
+        );
     }
-    assert_eq!(accepted(r#""cookie":{"domain":null}"#).cookie.set_cookie.name(), "__Host-mooring");
+    assert_eq!(accepted(r#""cookie":{"domain":null}"#).cookie().unwrap().set_cookie.name(), "__Host-mooring");
 }
 
 #[test]
@@ -126,11 +134,12 @@ fn every_field_is_read() {
         "app":{"action_header":null,"session_header":"x-s"},"debug_header":"X-Debug""#,
     );
     assert_eq!(
-        config.cookie.set_cookie.issue("t", None),
+        config.cookie().unwrap().set_cookie.issue("t", None),
         "m=t; Path=/p; Domain=example.com; SameSite=None; Secure; Partitioned"
     );
     assert_eq!(config.scope, "shop");
-    assert!(config.cookie.persistent && !config.cookie.encrypt && config.cookie.forward);
+    let cookie = config.cookie().unwrap();
+    assert!(cookie.persistent && !config.encrypt && cookie.forward);
     assert_eq!(config.session, Timeouts { absolute: None, idle: Some(604_800), clock_skew: 60 });
     assert_eq!((config.upstream.via, config.upstream.failover), (Via::OverrideHost, Failover::Temporary));
     assert_eq!(config.upstream.header.as_str(), "x-pin");
@@ -368,5 +377,44 @@ fn no_error_repeats_what_may_be_a_secret() {
         for shown in [errors.to_string(), format!("{errors:?}")] {
             assert!(!shown.contains("c2VjcmV0"), "{json}: {shown}");
         }
+    }
+}
+
+#[test]
+fn sessions_are_identified_by_cookie_unless_the_config_says_otherwise() {
+    let ways = |members: &str| -> Vec<&str> {
+        accepted(members).identify.iter().map(|carrier| carrier.way().word()).collect()
+    };
+    assert_eq!(ways(r#""cookie":{}"#), ["cookie"]);
+    assert_eq!(ways(r#""identify":[{"header":{}},{"cookie":{}}]"#), ["header", "cookie"]);
+    assert_eq!(
+        ways(r#""identify":[{"header":{}},{"header":{"name":"x-other","issue":"always","expose":true}}]"#).len(),
+        2
+    );
+}
+
+#[test]
+fn a_way_is_there_once_and_is_exactly_one() {
+    for (identify, path, rule) in [
+        ("[]", "identify", "has 0 ways"),
+        (r#"[{"cookie":{}},{"header":{}},{"cookie":{}}]"#, "identify[2].cookie", "is there already, as identify[0]"),
+        (
+            r#"[{"header":{}},{"header":{"name":"X-Session-Token"}}]"#,
+            "identify[1].header.name",
+            "is the header of identify[0].header.name as well",
+        ),
+        (
+            r#"[{"header":{"name":"x-mooring-host"}}]"#,
+            "identify[0].header.name",
+            "is the header of upstream.header as well",
+        ),
+        (r#"[{"header":{"name":"cookie"}}]"#, "identify[0].header.name", "is not a header name"),
+        (r#"[{"header":{"issue":"never"}}]"#, "identify[0].header.issue", "is not known"),
+        (r#"[{"cookie":{"name":"a"}}]"#, "identify[0].cookie.name", "is an unknown field, and there are none here"),
+        (r#"[{"cookie":{},"header":{}}]"#, "identify[0]", "has 2 of cookie, header; accepted is exactly one"),
+        ("[{}]", "identify[0]", "has 0 of cookie, header"),
+        (r#"[{"query":{}}]"#, "identify[0].query", "is an unknown field"),
+    ] {
+        refused(&with(&format!(r#""identify":{identify}"#)), &format!("{path}: {rule}"));
     }
 }

@@ -1,5 +1,6 @@
 //! What was decided on a request, in words: one closed set for the counters, the access log and the debug header.
 
+use crate::carrier::Way;
 use crate::credential::token::Refusal;
 use crate::text;
 use crate::text::words::closed_set;
@@ -31,8 +32,8 @@ closed_set! {
         Ended = "ended",
         /// The application let the host go.
         Released = "released",
-        /// The answer could not change a session: not an upstream's, a 304, overtaken by the session's end, or outside the
-        /// cookie's path.
+        /// The answer could not change a session: not an upstream's, a 304, overtaken by the session's end, or of a request that has
+        /// none and begins none.
         Untouched = "untouched",
         /// Something that the filter needs failed; the client keeps what it has.
         Failed = "failed",
@@ -52,12 +53,12 @@ closed_set! {
 closed_set! {
     /// What a request came with.
     pub enum Basis {
-        /// No cookie of ours.
+        /// No token.
         None = "none",
-        /// Cookies of ours, none of them valid. The reason of the last.
+        /// Tokens, none of them valid. The reason of the last.
         Refused(refusal: Refusal) = "refused",
-        /// A valid session. There is no store, or it could add nothing, and the cookie is trusted.
-        Cookie = "cookie",
+        /// A valid session. There is no store, or it could add nothing, and the token is trusted.
+        Token = "token",
         /// A valid session that this worker knew.
         Cache = "cache",
         /// A valid session that was looked up in the store.
@@ -66,7 +67,7 @@ closed_set! {
         Unconfirmed = "unconfirmed",
         /// What an earlier pass of the same stream found (an internal redirect).
         Redirected = "redirected",
-        /// It is outside the cookie's path.
+        /// No token, and none is to be issued: it is outside the cookie's path, and did not ask for one.
         Outside = "outside",
         /// It could not be read.
         Unread = "unread",
@@ -80,6 +81,8 @@ pub struct Decision {
     pub outcome: Outcome,
     /// What it came with.
     pub basis: Basis,
+    /// The way in which its session came, or begins.
+    pub by: Way,
     /// Why another host served than the session wanted, if one did.
     pub displaced: Option<Displaced>,
 }
@@ -90,10 +93,12 @@ impl Decision {
         self.outcome == Outcome::Resumed || self.outcome == Outcome::Untouched && self.basis == Basis::Outside
     }
 
-    /// The line of the access log: `<outcome> <basis>`, and why another host served.
+    /// The line of the access log: `<outcome> <basis>`, why another host served, and `by=<way>` where that is not the cookie.
     pub fn line(&self) -> String {
         let words = [Some(self.outcome.word()), Some(self.basis.word()), self.displaced.map(Displaced::word)];
-        text::joined(words.into_iter().flatten(), " ")
+        let line = text::joined(words.into_iter().flatten(), " ");
+        let plain = matches!(self.by, Way::None | Way::Cookie);
+        if plain { line } else { text::concat(&[&line, " by=", self.by.word()]) }
     }
 }
 
@@ -104,10 +109,13 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn a_decision_is_a_line_of_two_or_three_words() {
-        let created = Decision { outcome: Outcome::Created, basis: Basis::Refused(Refusal::BadTag), displaced: None };
+    fn a_decision_is_a_line_of_a_few_words() {
+        let basis = Basis::Refused(Refusal::BadTag);
+        let created = Decision { outcome: Outcome::Created, basis, by: Way::Cookie, displaced: None };
         assert_eq!(created.line(), "created bad_tag");
-        let moved = Decision { outcome: Outcome::Moved, basis: Basis::Cache, displaced: Some(Displaced::Unavailable) };
+        let displaced = Some(Displaced::Unavailable);
+        let moved = Decision { outcome: Outcome::Moved, basis: Basis::Cache, by: Way::Cookie, displaced };
         assert_eq!(moved.line(), "moved cache unavailable");
+        assert_eq!(Decision { by: Way::Header, ..moved }.line(), "moved cache unavailable by=header");
     }
 }

@@ -5,11 +5,12 @@
 
 mod family;
 
+use crate::carrier::Way;
 use crate::credential::keyring::{KeyPosition, Keyring, MAX_KEYS};
 use crate::credential::token::Refusal;
 use crate::observe::decision::{Basis, Displaced, Outcome};
 use crate::session::pin::HostAddr;
-use crate::text::words::closed_set;
+use crate::text::words::{ClosedSet as _, closed_set};
 use family::{Label, metrics};
 
 closed_set! {
@@ -109,6 +110,10 @@ const MAX_HOSTS: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostSlot(usize);
 
+/// The way in which a session came. Those that are not configured have no metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct By(pub Way);
+
 /// The version of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigVersion;
@@ -122,6 +127,8 @@ pub struct Names<'a> {
     pub version: &'a str,
     /// Hosts that sessions were pinned to.
     pub hosts: &'a [HostAddr],
+    /// The ways in which clients carry their sessions.
+    pub ways: &'a [Way],
 }
 
 impl Label for KeyPosition {
@@ -149,6 +156,20 @@ impl Label for HostSlot {
     }
 }
 
+impl Label for By {
+    const COUNT: usize = Way::WORDS.len();
+
+    fn ordinal(self) -> usize {
+        Label::ordinal(self.0)
+    }
+
+    fn word(ordinal: usize, names: &Names<'_>) -> Option<String> {
+        let word = Way::WORDS.get(ordinal)?;
+        let configured = names.ways.iter().chain([&Way::None]).any(|way| way.word() == *word);
+        configured.then(|| (*word).into())
+    }
+}
+
 impl Label for ConfigVersion {
     const COUNT: usize = 1;
 
@@ -166,8 +187,8 @@ metrics! {
     pub enum Counter {
         /// What requests came with.
         Request(session: Basis) = "requests",
-        /// What became of them, one for each response.
-        Session(outcome: Outcome) = "sessions",
+        /// What became of them, one for each response, and the way in which their sessions came.
+        Session(outcome: Outcome, by: By) = "sessions",
         /// Requests that another host served than their session wanted, by why.
         Displaced(reason: Displaced) = "sessions_displaced",
         /// Tokens that were refused.
@@ -286,7 +307,7 @@ impl Counts {
     #[cfg(test)]
     pub(crate) fn take_named(&mut self, keyring: &Keyring) -> Vec<(String, u32)> {
         let taken = self.take();
-        let names = Names { keyring, version: "", hosts: &self.hosts };
+        let names = Names { keyring, version: "", hosts: &self.hosts, ways: &[Way::Cookie, Way::Header] };
         taken.into_iter().filter_map(|(at, count)| Some((Counter::name(at, &names)?, count))).collect()
     }
 
@@ -319,7 +340,7 @@ mod tests {
     #[test]
     fn names_are_distinct_and_safe_for_envoy_and_prometheus() {
         let keyring = keyring();
-        let names = Names { keyring: &keyring, version: "0a1b2c3d", hosts: &[] };
+        let names = Names { keyring: &keyring, version: "0a1b2c3d", hosts: &[], ways: &[Way::Cookie] };
         let counters = (0..Counter::COUNT).filter_map(|index| Counter::name(index, &names));
         let histograms = (0..Histogram::COUNT).filter_map(|index| Histogram::name(index, &names));
         let gauges = (0..Gauge::COUNT).filter_map(|index| Gauge::name(index, &names));
@@ -335,14 +356,14 @@ mod tests {
     #[test]
     fn each_metric_has_the_name_of_its_place() {
         let keyring = keyring();
-        let names = Names { keyring: &keyring, version: "0a1b2c3d", hosts: &[host(0)] };
+        let names = Names { keyring: &keyring, version: "0a1b2c3d", hosts: &[host(0)], ways: &[Way::Cookie] };
         let counter = |counter: Counter| Counter::name(counter.index(), &names);
         for (given, name) in [
             (Counter::Request(Basis::None), "mooring_requests.session=none"),
             (Counter::Request(Basis::Refused(Refusal::Future)), "mooring_requests.session=refused"),
             (Counter::Request(Basis::Unread), "mooring_requests.session=unread"),
-            (Counter::Session(Outcome::Created), "mooring_sessions.outcome=created"),
-            (Counter::Session(Outcome::Failed), "mooring_sessions.outcome=failed"),
+            (Counter::Session(Outcome::Created, By(Way::Cookie)), "mooring_sessions.outcome=created.by=cookie"),
+            (Counter::Session(Outcome::Failed, By(Way::None)), "mooring_sessions.outcome=failed.by=none"),
             (Counter::Displaced(Displaced::Retried), "mooring_sessions_displaced.reason=retried"),
             (Counter::Refused(Refusal::Revoked), "mooring_tokens_refused.reason=revoked"),
             (Counter::Fault(Fault::ProxyCall), "mooring_faults.kind=proxy_call"),
@@ -362,7 +383,11 @@ mod tests {
         ] {
             assert_eq!(counter(given).as_deref(), Some(name));
         }
-        for unknown in [Counter::Accepted(KeyPosition::Older(2)), Counter::Pinned(HostSlot(1))] {
+        for unknown in [
+            Counter::Session(Outcome::Created, By(Way::Header)),
+            Counter::Accepted(KeyPosition::Older(2)),
+            Counter::Pinned(HostSlot(1)),
+        ] {
             assert_eq!(counter(unknown), None);
         }
         for (given, name) in [
@@ -385,7 +410,7 @@ mod tests {
     #[test]
     fn counts_and_measurements_are_handed_over_once() {
         let mut counts = Counts::default();
-        let created = Counter::Session(Outcome::Created);
+        let created = Counter::Session(Outcome::Created, By(Way::Cookie));
         counts.add(created);
         counts.add(created);
         counts.measure(Histogram::StoreCall(Operation::Lookup), 3);

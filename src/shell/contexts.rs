@@ -5,10 +5,10 @@ mod metrics;
 mod streams;
 
 use crate::affinity::worker::Worker;
-use crate::affinity::{Affinity, Edit, Exchange, HeldResponse, PausedRequest, Response, Turn};
+use crate::affinity::{Affinity, Exchange, HeldResponse, PausedRequest, Response, Turn};
 use crate::clock::UnixTime;
 use crate::config::{self, Config};
-use crate::headers::Headers;
+use crate::headers::{Edit, Headers};
 use crate::ids::ContextId;
 use crate::ids::{CallId, StreamId};
 use crate::observe::metrics::{Counter, Fault};
@@ -175,8 +175,10 @@ impl<P: Proxy> Contexts<P> {
         let exchange = match std::mem::replace(&mut stream.phase, Phase::Over) {
             Phase::Response(exchange) => exchange,
             // The proxy answers by itself, and waits no longer.
-            Phase::Waiting(_) => return self.answered_meanwhile(id, None),
-            Phase::Held(held) => return self.answered_meanwhile(id, Some(&held)),
+            Phase::Waiting(waiting) => {
+                return self.answered_meanwhile(id, |turn| turn.on_answered_while_waiting(&waiting));
+            }
+            Phase::Held(held) => return self.answered_meanwhile(id, |turn| turn.on_answered_while_held(&held)),
             Phase::Request | Phase::Over => return Action::Continue,
         };
         plugin.stream_turn(proxy, |inputs, turn| {
@@ -194,16 +196,14 @@ impl<P: Proxy> Contexts<P> {
     }
 
     /// The proxy answered a stream by itself whose request, or whose response, waited for the store.
-    fn answered_meanwhile(&mut self, id: StreamId, held: Option<&HeldResponse>) -> Action {
+    fn answered_meanwhile(
+        &mut self,
+        id: StreamId,
+        report: impl for<'p> FnOnce(&mut Turn<'p, '_>) -> Option<Edit<'p>>,
+    ) -> Action {
         let Some((proxy, plugin, _)) = self.parts(id) else { return Action::Continue };
         plugin.leave(id);
-        plugin.turn(proxy, |inputs, turn| {
-            let edit = match held {
-                Some(held) => turn.on_answered_while_held(held),
-                None => turn.on_answered_while_waiting(),
-            };
-            inputs.apply(HeaderMap::ResponseHeaders, edit.into_iter().collect());
-        });
+        plugin.turn(proxy, |inputs, turn| inputs.apply(HeaderMap::ResponseHeaders, report(turn).into_iter().collect()));
         Action::Continue
     }
 
@@ -215,7 +215,7 @@ impl<P: Proxy> Contexts<P> {
             let edits = if map == HeaderMap::ResponseTrailers {
                 policy.inward_headers().map(Edit::Remove).collect()
             } else {
-                policy.internal_headers().map(Edit::Remove).to_vec()
+                policy.not_for_upstreams().map(Edit::Remove).collect()
             };
             inputs.apply(map, edits);
         });

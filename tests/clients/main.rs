@@ -10,3 +10,4 @@ mod programs;
 mod rpc;
 mod sites;
 mod stage;
+mod tokens;

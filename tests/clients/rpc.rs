@@ -6,17 +6,17 @@ use mooring_test_kit::rig::{Bootstrap, EnvoyWorld};
 use mooring_test_kit::servers::certs::Certificates;
 use mooring_test_kit::servers::who::Who;
 use mooring_test_kit::world::Bridge;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 /// Envoy with TLS, and hosts behind it that speak gRPC.
-fn start() -> (Stage, Vec<Who>) {
+pub fn start(members: Value) -> (Stage, Vec<Who>) {
     let hosts: Vec<Who> = ["a", "b", "c"].map(Who::start).into();
     let addresses: Vec<&str> = hosts.iter().map(|host| host.address.as_str()).collect();
     let certificates = Certificates::new();
     let mut bootstrap = Bootstrap::new(Bridge::StatefulSession, &addresses, &addresses);
-    bootstrap.set_plugin(&setup(json!({})).plugin);
+    bootstrap.set_plugin(&setup(members).plugin);
     bootstrap.trust_hosts(); // They speak nothing but gRPC.
     bootstrap.speak_http2("app", json!({}));
     encrypt(&mut bootstrap, &certificates);
@@ -24,7 +24,7 @@ fn start() -> (Stage, Vec<Who>) {
 }
 
 /// `examples/clients/grpc.mjs`, at work.
-struct Client {
+pub struct Client {
     process: Child,
     calls: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -32,18 +32,19 @@ struct Client {
 }
 
 impl Client {
-    fn start(stage: &Stage) -> Self {
+    /// `kept`: where it keeps its session.
+    pub fn start(stage: &Stage, kept: &str) -> Self {
         let program = Program::new(&["grpc.mjs", "who.proto"]);
         let mut command = program.command(&stage.certificates.ca());
         let address = stage.world.envoy.address.replace("127.0.0.1", "localhost");
-        command.arg(address).arg(stage.certificates.ca()).env("no_grpc_proxy", "localhost");
+        command.arg(address).arg(stage.certificates.ca()).arg(kept).env("no_grpc_proxy", "localhost");
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Node.js");
         let answers = BufReader::new(process.stdout.take().expect("its output"));
         Self { calls: process.stdin.take(), process, answers, _program: program }
     }
 
     /// Makes a call. Returns what the program says of it: the hosts that its messages and its trailers name, and the status.
-    fn call(&mut self, call: &str) -> String {
+    pub fn call(&mut self, call: &str) -> String {
         let calls = self.calls.as_mut().expect("its input");
         writeln!(calls, "{call}").expect("its input");
         let mut answer = String::new();
@@ -61,8 +62,8 @@ impl Drop for Client {
 
 #[test]
 fn grpc_calls_and_streams_keep_their_session() {
-    let (stage, _hosts) = start();
-    let mut client = Client::start(&stage);
+    let (stage, _hosts) = start(json!({}));
+    let mut client = Client::start(&stage, "cookie");
     let first = client.call("serves");
     let home = first.split(' ').next().expect("a host").to_owned();
     assert_eq!(first, format!("{home} {home} OK"));
@@ -82,8 +83,8 @@ fn grpc_calls_and_streams_keep_their_session() {
 /// Such an answer has no metadata but its status.
 #[test]
 fn a_grpc_call_that_fails_at_once_begins_a_session_too() {
-    let (stage, _hosts) = start();
-    let mut client = Client::start(&stage);
+    let (stage, _hosts) = start(json!({}));
+    let mut client = Client::start(&stage, "cookie");
     let first = client.call(r#"serves {"fail": true}"#);
     let home = first.strip_suffix(" FAILED_PRECONDITION").unwrap_or_else(|| panic!("{first}")).to_owned();
     assert_eq!(client.call(r#"watch {"fail": true}"#), first);
@@ -93,8 +94,8 @@ fn a_grpc_call_that_fails_at_once_begins_a_session_too() {
 
 #[test]
 fn a_grpc_session_moves_when_its_host_is_gone_and_stays_there() {
-    let (stage, mut hosts) = start();
-    let mut client = Client::start(&stage);
+    let (stage, mut hosts) = start(json!({}));
+    let mut client = Client::start(&stage, "cookie");
     let first = client.call("serves");
     let home = first.split(' ').next().expect("a host").to_owned();
     hosts.iter_mut().find(|host| host.name == home).expect("a host").kill();

@@ -69,8 +69,10 @@ impl Stage {
     fn outcomes(&self, responses: u64) -> BTreeMap<String, u64> {
         mooring_test_kit::rig::eventually("the plugin's counts", || {
             let stats = self.world.envoy.admin("/stats?filter=mooring_sessions.outcome")?;
-            let seen: BTreeMap<String, u64> =
-                stats.lines().filter_map(outcome).filter(|(_, count)| *count > 0).collect();
+            let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+            for (name, count) in stats.lines().filter_map(outcome).filter(|(_, count)| *count > 0) {
+                *seen.entry(name).or_default() += count;
+            }
             (seen.values().sum::<u64>() >= responses).then_some(seen)
         })
     }
@@ -78,7 +80,7 @@ impl Stage {
 
 fn outcome(line: &str) -> Option<(String, u64)> {
     let (name, count) = line.strip_prefix("wasmcustom.mooring_sessions.outcome=")?.split_once(": ")?;
-    Some((name.to_owned(), count.parse().ok()?))
+    Some((name.split('.').next()?.to_owned(), count.parse().ok()?))
 }
 
 /// The plugin with its cookie by default, unless these members say otherwise.

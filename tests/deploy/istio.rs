@@ -375,7 +375,8 @@ fn without_the_bootstrap_the_labels_come_by_relabelling() {
     let names = stage.prometheus(0);
     let names = names.lines().filter_map(|line| line.split_once('{').or_else(|| line.split_once(' ')));
     let metrics: Vec<_> = names.map(|(name, _)| crate::labels::relabelled(name)).collect();
-    let labels = std::collections::BTreeMap::from([("outcome".to_owned(), "created".to_owned())]);
+    let labels = [("outcome", "created"), ("by", "cookie")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let labels = std::collections::BTreeMap::from(labels);
     assert!(metrics.contains(&("mooring_sessions".to_owned(), labels)), "{metrics:?}");
 }
 

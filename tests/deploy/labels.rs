@@ -11,7 +11,7 @@ type Metric = (String, BTreeMap<String, String>);
 /// One of each kind that the plugin has.
 const STATS: [&str; 18] = [
     "mooring_requests.session=unconfirmed",
-    "mooring_sessions.outcome=pin_ignored",
+    "mooring_sessions.outcome=pin_ignored.by=cookie",
     "mooring_sessions_displaced.reason=unavailable",
     "mooring_sessions_pinned.host=10.0.0.1:8080",
     "mooring_sessions_pinned.host=[fd00::1]:8080",

@@ -252,13 +252,13 @@ impl Stage {
     fn it_is_counted_and_logged(&mut self) {
         let shown = self.prometheus(0);
         for line in [
-            "mooring_sessions{outcome=\"created\"} ",
-            "mooring_sessions{outcome=\"moved\"} 1",
+            "mooring_sessions{outcome=\"created\",by=\"cookie\"} ",
+            "mooring_sessions{outcome=\"moved\",by=\"cookie\"} 1",
             "mooring_store_calls{operation=\"revoke\",result=\"ok\"} 1",
             "mooring_tokens_accepted{key=\"2026-11\"} ",
             "mooring_cache_hits{cache=\"sessions\"} ",
             "mooring_store_call_time_count{operation=\"lookup\"} ",
-            "mooring_sessions{outcome=\"ended\"} 1",
+            "mooring_sessions{outcome=\"ended\",by=\"cookie\"} 1",
         ] {
             assert!(shown.lines().any(|known| known.starts_with(line)), "{line} is not in:\n{shown}");
         }

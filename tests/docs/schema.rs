@@ -104,7 +104,7 @@ fn the_tables_and_the_schema_say_the_same_of_every_field() {
             }
         }
     }
-    assert_eq!(ranges, 2, "keys and cache.entries");
+    assert_eq!(ranges, 3, "keys, identify and cache.entries");
 }
 
 /// The places of all fields in the schema.
@@ -130,8 +130,10 @@ fn every_field_of_the_schema_has_a_row_that_describes_it() {
 }
 
 /// How the reader's rules begin that the schema holds as well.
-const HELD_BY_BOTH: [&str; 13] = [
+const HELD_BY_BOTH: [&str; 16] = [
     "has 0 keys;",
+    "has 0 ways;",
+    "has 0 of",
     "is null;",
     "is a boolean;",
     "is a number;",
@@ -142,6 +144,7 @@ const HELD_BY_BOTH: [&str; 13] = [
     "is not a duration;",
     "is out of range; accepted is a whole number",
     "is an unknown field;",
+    "is an unknown field, and there are none here;",
     "is missing;",
     "names not exactly one source;",
 ];
@@ -153,6 +156,9 @@ fn config_with(path: &str, value: Value) -> Value {
     });
     if path.starts_with("store") {
         config["store"] = json!({"cluster": "session_store"});
+    }
+    if path.starts_with("identify[]") {
+        config["identify"] = json!([{}]);
     }
     let mut node = &mut config;
     for step in path.split('.') {

@@ -3,6 +3,7 @@
 use crate::rotation::now;
 use mooring_test_kit::fleet::Fleet;
 use mooring_test_kit::rig::{EnvoyWorld, eventually};
+use mooring_test_kit::world::is_counted;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,9 +49,9 @@ impl Census {
         })
     }
 
-    /// A counter.
+    /// A counter, over all values of labels that are not named.
     pub fn of(&self, name: &str) -> u64 {
-        self.0.get(name).copied().unwrap_or(0)
+        self.0.iter().filter(|(stat, _)| is_counted(stat, name)).map(|(_, count)| count).sum()
     }
 
     /// Calls to the store, by what came of them.

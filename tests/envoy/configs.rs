@@ -169,7 +169,7 @@ fn prometheus_shows_the_outcomes_as_labels() {
     Browser::default().get(&mut world, "/");
     world.settle();
     let shown = world.envoy.admin("/stats/prometheus").expect("stats");
-    assert!(shown.lines().any(|line| line == "mooring_sessions{outcome=\"created\"} 1"), "{shown}");
+    assert!(shown.lines().any(|line| line == "mooring_sessions{outcome=\"created\",by=\"cookie\"} 1"), "{shown}");
 }
 
 /// Envoy must start with every shipped config as it is, given keys.

@@ -33,10 +33,10 @@ fn every_metric_has_labels_and_none_has_them_in_its_name() {
         (r#"mooring_requests{session="none"}"#, 1.0),
         (r#"mooring_requests{session="refused"}"#, 1.0),
         // The store did not know it yet.
-        (r#"mooring_requests{session="cookie"}"#, 1.0),
+        (r#"mooring_requests{session="token"}"#, 1.0),
         (r#"mooring_requests{session="cache"}"#, 1.0),
-        (r#"mooring_sessions{outcome="created"}"#, 2.0),
-        (r#"mooring_sessions{outcome="ended"}"#, 1.0),
+        (r#"mooring_sessions{outcome="created",by="cookie"}"#, 2.0),
+        (r#"mooring_sessions{outcome="ended",by="cookie"}"#, 1.0),
         (r#"mooring_tokens_refused{reason="malformed"}"#, 1.0),
         (r#"mooring_tokens_accepted{key="new"}"#, 2.0),
         (r#"mooring_store_calls{operation="revoke",result="ok"}"#, 1.0),
@@ -180,7 +180,7 @@ fn the_access_log_tells_why_a_request_went_where_it_went() {
     browser.get(&mut world, "/?action=rotate");
     browser.get(&mut world, "/?action=end");
     let expected =
-        ["created none", "-", "created malformed", "moved cookie unavailable", "rotated cookie", "ended cookie"];
+        ["created none", "-", "created malformed", "moved token unavailable", "rotated token", "ended token"];
     eventually("the access log", || (logged(&path).len() >= expected.len()).then_some(()));
     assert_eq!(logged(&path), expected);
 }

@@ -103,7 +103,7 @@ fn what_happens_shows_in_rules_alerts_and_dashboard() {
 fn sessions_show(stage: &Stage) {
     let (prometheus, counted) = (&stage.prometheus, |name, labels: &[&str]| stage.counted(name, labels));
     let decided = |word: &str| stage.tally.decisions.get(word).copied().unwrap_or_default() as f64;
-    let valid: f64 = ["cookie", "cache", "store"].map(|word| counted("mooring_requests", &[word])).iter().sum();
+    let valid: f64 = ["token", "cache", "store"].map(|word| counted("mooring_requests", &[word])).iter().sum();
     assert_eq!((decided("created"), valid), (SESSIONS as f64, SESSIONS as f64 * 4.0));
     about(prometheus, &format!("job_session:mooring_requests:rate5m{{session=\"none\"}} * {WINDOW}"), SESSIONS as f64);
 

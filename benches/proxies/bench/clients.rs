@@ -113,8 +113,9 @@ impl Sessions {
         session.pins.set(Pin { cluster: ClusterId::of(b"app"), host });
         let mut nonce = [0; 24];
         fastrand::fill(&mut nonce);
-        let protection = if self.config.cookie.encrypt { Protection::Encrypted { nonce } } else { Protection::Signed };
+        let protection = if self.config.encrypt { Protection::Encrypted { nonce } } else { Protection::Signed };
         let token = token::seal(&session, &self.config.keyring, &protection);
-        format!("{}={token}", self.config.cookie.set_cookie.name())
+        let cookie = self.config.cookie().expect("a cookie");
+        format!("{}={token}", cookie.set_cookie.name())
     }
 }

@@ -56,9 +56,11 @@ impl Work {
     /// One of each of these for a request, and nothing else but what may be.
     fn counters(self) -> &'static [&'static str] {
         match self {
-            Self::Create => &["mooring_sessions.outcome=created"],
-            Self::Resume | Self::Ask => &["mooring_sessions.outcome=resumed"],
-            Self::LookUp => &["mooring_sessions.outcome=resumed", "mooring_store_calls.operation=lookup.result=ok"],
+            Self::Create => &["mooring_sessions.outcome=created.by=cookie"],
+            Self::Resume | Self::Ask => &["mooring_sessions.outcome=resumed.by=cookie"],
+            Self::LookUp => {
+                &["mooring_sessions.outcome=resumed.by=cookie", "mooring_store_calls.operation=lookup.result=ok"]
+            }
         }
     }
 

@@ -5,7 +5,11 @@ use crate::files::{File, Form, Plugin};
 use crate::surroundings::Warning;
 use crate::{Failure, Report, Verdict, time};
 use clap::Args;
-use mooring::config::{AppHeader, Config, ConfigError, ConfigErrors, HeaderName, version};
+use mooring::carrier::AnyCarrier;
+use mooring::carrier::cookie::CookieCarrier;
+use mooring::carrier::header::{HeaderCarrier, IssueTo};
+use mooring::config::{AppHeader, Config, ConfigError, ConfigErrors, version};
+use mooring::headers::HeaderName;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -167,9 +171,19 @@ struct Summary {
 impl Summary {
     fn of(config: &Config, json: &Value, plugin: &Plugin) -> Self {
         // Whole, so that a new field is not forgotten here.
-        let Config { keyring: _, scope, cookie, session, upstream, store, cache, app, access_log, debug_header } =
-            config;
-        let shown = cookie.set_cookie.issue("…", None);
+        let Config {
+            keyring: _,
+            scope,
+            identify,
+            encrypt,
+            session,
+            upstream,
+            store,
+            cache,
+            app,
+            access_log,
+            debug_header,
+        } = config;
         let timeout = |seconds: Option<u32>| seconds.map_or("none".to_owned(), |seconds| time::span(seconds.into()));
         let (absolute, idle) = (timeout(session.absolute), timeout(session.idle));
         let keys = json["keys"].as_array().into_iter().flatten();
@@ -178,15 +192,9 @@ impl Summary {
         let failover = upstream.failover.word();
         let header = upstream.header.as_str();
         let version = version_of(&plugin.json, plugin.form);
-        let mut lines = vec![
-            ("cookie", shown.clone()),
-            ("", {
-                let protection = if cookie.encrypt { "encrypted and signed" } else { "signed, not encrypted" };
-                let kept =
-                    if cookie.persistent { "kept as long as the session" } else { "kept until the browser is closed" };
-                let seen = if cookie.forward { "seen" } else { "not seen" };
-                format!("{protection}; {kept}; {seen} by the upstream")
-            }),
+        let mut lines: Vec<(&str, String)> = identify.iter().flat_map(way_lines).collect();
+        lines.push(("tokens", if *encrypt { "encrypted and signed" } else { "signed, not encrypted" }.to_owned()));
+        lines.extend([
             (
                 "keys",
                 match keys.as_slice() {
@@ -204,14 +212,14 @@ impl Summary {
                     Some(store) => {
                         format!("the cluster {}, as {}", store.endpoint.cluster, store.endpoint.protocol.word())
                     }
-                    None => "none: sessions live in the cookie alone".to_owned(),
+                    None => "none: sessions live in their tokens alone".to_owned(),
                 },
             ),
-        ];
+        ]);
         lines.extend(version.clone().map(|version| ("version", version)));
         let json = json!({
-            "cookie": {"set_cookie": shown, "name": cookie.set_cookie.name(), "encrypted": cookie.encrypt,
-                "persistent": cookie.persistent, "forwarded": cookie.forward},
+            "identify": identify.iter().map(way_json).collect::<Vec<_>>(),
+            "encrypted": encrypt,
             "keys": keys,
             "scope": scope,
             "session": {"absolute_timeout": session.absolute, "idle_timeout": session.idle,
@@ -230,6 +238,37 @@ impl Summary {
             "version": version,
         });
         Self { lines, json }
+    }
+}
+
+/// A way in which clients carry their sessions, in words.
+fn way_lines(carrier: &AnyCarrier) -> Vec<(&'static str, String)> {
+    match carrier {
+        AnyCarrier::Cookie(CookieCarrier { set_cookie, path: _, persistent, forward }) => {
+            let kept = if *persistent { "kept as long as the session" } else { "kept until the browser is closed" };
+            let seen = if *forward { "seen" } else { "not seen" };
+            vec![("cookie", set_cookie.issue("…", None)), ("", format!("{kept}; {seen} by the upstream"))]
+        }
+        AnyCarrier::Header(HeaderCarrier { name, issue, expose }) => {
+            let to = match issue {
+                IssueTo::WhenAsked => "issued to clients that send it empty",
+                IssueTo::Always => "issued to every client",
+            };
+            let exposed = if *expose { "; exposed to scripts of other origins" } else { "" };
+            vec![("header", format!("{name}: {to}{exposed}"))]
+        }
+    }
+}
+
+fn way_json(carrier: &AnyCarrier) -> Value {
+    match carrier {
+        AnyCarrier::Cookie(CookieCarrier { set_cookie, path, persistent, forward }) => json!({"cookie": {
+            "set_cookie": set_cookie.issue("…", None), "name": set_cookie.name(), "path": path,
+            "persistent": persistent, "forwarded": forward,
+        }}),
+        AnyCarrier::Header(HeaderCarrier { name, issue, expose }) => {
+            json!({"header": {"name": name.as_str(), "issue": issue.word(), "expose": expose}})
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::environment::{Environment, Missing, Sources};
 use crate::files::{File, text_of};
 use crate::{Failure, Report, Verdict, time};
 use clap::Args;
-use mooring::carrier::cookie::{self, MAX_CANDIDATES};
+use mooring::carrier::{AnyCarrier, Carrier as _, MAX_CANDIDATES, cookie};
 use mooring::clock::UnixTime;
 use mooring::config::Config;
 use mooring::credential::keyring::KeyPosition;
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Looks into a cookie: what it holds, and whether the plugin would accept it.
+/// Looks into a cookie or another token: what it holds, and whether the plugin would accept it.
 ///
-/// Reads a token, or a Cookie or Set-Cookie line, from stdin: whoever has it has its session's place, so it is no argument.
+/// Reads a token, or a line of a header with one (Cookie, Set-Cookie, or that of a header token), from stdin: whoever has it has its session's place, so it is no argument.
 /// With several of them, the newest that is valid counts, as in the plugin. The store is not asked: it may have revoked the
 /// session.
 #[derive(Args)]
@@ -67,11 +67,11 @@ struct Finding {
 pub(crate) fn run(options: &InspectOptions) -> Result<Report, Failure> {
     let judge = Judge::new(options)?;
     let text = text_of(options.file.as_deref().unwrap_or_else(|| "-".as_ref()))?;
-    let name = judge.config.as_ref().map(|config| config.cookie.set_cookie.name());
-    let tokens = tokens_in(&text, name);
+    let names = judge.config.as_ref().map(Names::of);
+    let tokens = tokens_in(&text, names.as_ref());
     if tokens.is_empty() {
-        return Err(match name {
-            Some(name) => format!("there is no token: expected one, or a Cookie or Set-Cookie line with {name}"),
+        return Err(match names {
+            Some(names) => format!("there is no token: expected one, or {}", names.expected()),
             None => "there is no token: expected one, or a Cookie or Set-Cookie line with one".to_owned(),
         });
     }
@@ -81,13 +81,13 @@ pub(crate) fn run(options: &InspectOptions) -> Result<Report, Failure> {
     for (at, found) in found.iter().enumerate() {
         if tokens.len() > 1 {
             let chosen = if accepted == Some(at) { ", the one that counts" } else { "" };
-            let _ = writeln!(written, "cookie {} of {}{chosen}", at.saturating_add(1), tokens.len());
+            let _ = writeln!(written, "token {} of {}{chosen}", at.saturating_add(1), tokens.len());
         }
         judge.write(found, &mut written);
     }
     let ignored = tokens.len().saturating_sub(found.len());
     let aside = if ignored > 0 {
-        format!("The plugin looks at {MAX_CANDIDATES} cookies of the name, and no further.\n")
+        format!("The plugin looks at {MAX_CANDIDATES} tokens of one way, and no further.\n")
     } else {
         String::new()
     };
@@ -99,9 +99,36 @@ pub(crate) fn run(options: &InspectOptions) -> Result<Report, Failure> {
     Ok(Report { text: written, aside, json, verdict: if fine { Verdict::Fine } else { Verdict::Refused } })
 }
 
-/// The tokens in lines of headers, also as `curl -v` shows them, in a cookie jar of curl's, or one that is there alone. Of other
-/// cookies, only what begins as a token does.
-fn tokens_in(text: &str, name: Option<&str>) -> Vec<String> {
+/// Under which names a configuration's tokens travel.
+struct Names {
+    cookie: Option<String>,
+    headers: Vec<String>,
+}
+
+impl Names {
+    fn of(config: &Config) -> Self {
+        let mut names = Self { cookie: None, headers: Vec::new() };
+        for carrier in &config.identify {
+            match carrier {
+                AnyCarrier::Cookie(cookie) => names.cookie = Some(cookie.set_cookie.name().to_owned()),
+                AnyCarrier::Header(header) => names.headers.push(header.request_header().to_owned()),
+            }
+        }
+        names
+    }
+
+    fn expected(&self) -> String {
+        let cookie = self.cookie.iter().map(|name| format!("a Cookie or Set-Cookie line with {name}"));
+        let headers = self.headers.iter().map(|name| format!("a line of {name}"));
+        cookie.chain(headers).collect::<Vec<_>>().join(", or ")
+    }
+}
+
+/// The tokens in lines of headers, also as `curl -v` shows them, in a cookie jar of curl's, or one that is there alone. Without names,
+/// what begins as a token does.
+fn tokens_in(text: &str, names: Option<&Names>) -> Vec<String> {
+    let begins = |value: &str| value.starts_with("m1");
+    let cookie_name = names.and_then(|names| names.cookie.as_deref());
     let mut tokens = Vec::new();
     for line in text.lines() {
         let in_jar = jar_line(line);
@@ -109,25 +136,37 @@ fn tokens_in(text: &str, name: Option<&str>) -> Vec<String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let header =
-            line.split_once(':').filter(|(name, _)| ["cookie", "set-cookie"].contains(&&*name.to_ascii_lowercase()));
+        let field = line.split_once(':').filter(|(name, _)| !name.contains(['=', ' ']));
+        let field = field.map(|(name, value)| (name.to_ascii_lowercase(), value.trim()));
+        let header = field.as_ref().filter(|(name, _)| ["cookie", "set-cookie"].contains(&&**name));
+        let token_header = field.as_ref().filter(|(name, value)| match names {
+            Some(names) => names.headers.contains(name),
+            None => header.is_none() && begins(value),
+        });
+        if let Some((_, value)) = token_header {
+            tokens.extend(value.split(',').map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned));
+            continue;
+        }
+        if field.is_some() && header.is_none() {
+            continue;
+        }
         let is_set = header.is_some_and(|(name, _)| name.len() > "cookie".len());
-        let cookies = header.map_or(line, |(_, cookies)| cookies.trim());
+        let cookies = header.map_or(line, |(_, cookies)| cookies);
         // What follows in a Set-Cookie line are attributes.
         let cookies = if is_set { cookies.split(';').next().unwrap_or_default() } else { cookies };
         if !cookies.contains('=') {
             tokens.push(cookies.to_owned());
-        } else if let Some(name) = name.filter(|name| cookie::values(cookies.as_bytes(), name).next().is_some()) {
+        } else if let Some(name) = cookie_name {
             let values = cookie::values(cookies.as_bytes(), name);
             tokens.extend(
                 values.filter(|value| !value.is_empty()).map(|value| String::from_utf8_lossy(value).into_owned()),
             );
-        } else if name.is_none() {
+        } else if names.is_none() {
             let values = cookies
                 .split(';')
                 .filter_map(|pair| pair.split_once('='))
                 .map(|(_, value)| value.trim().trim_matches('"'));
-            tokens.extend(values.filter(|value| value.starts_with("m1")).map(str::to_owned));
+            tokens.extend(values.filter(|value| begins(value)).map(str::to_owned));
         }
     }
     tokens

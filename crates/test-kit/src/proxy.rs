@@ -4,7 +4,7 @@
 use crate::fake::{Call, FakeProxy, Line, Sent, Stream};
 use crate::store;
 use crate::tokens::{self, keyring, sign, timed};
-use crate::world::plugin;
+use crate::world::{is_counted, plugin};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mooring::clock::UnixTime;
@@ -311,7 +311,7 @@ impl Proxy {
     /// A counter as the proxy has it, after a tick.
     pub fn counter(&mut self, name: &str) -> u64 {
         self.tick(ROOT);
-        self.host.state().counters.get(name).copied().unwrap_or(0)
+        self.host.state().counters.iter().filter(|(stat, _)| is_counted(stat, name)).map(|(_, count)| count).sum()
     }
 }
 

@@ -7,7 +7,7 @@
 pub use crate::servers::eventually;
 use crate::servers::{root, tool};
 use crate::upstream::Upstream;
-use crate::world::{Bridge, HostState, Request, Response, Setup, World};
+use crate::world::{Bridge, HostState, Request, Response, Setup, World, is_counted};
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 use std::cell::OnceCell;
@@ -162,11 +162,11 @@ impl Envoy {
         });
     }
 
-    /// A stat; 0 where there is none.
+    /// A stat, over all values of labels that are not named; 0 where there is none.
     pub fn stat(&self, name: &str) -> u64 {
         let stats = self.admin("/stats").unwrap_or_default();
-        let value = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
-        value.unwrap_or(0)
+        let stats = stats.lines().filter_map(|line| line.split_once(": "));
+        stats.filter(|(stat, _)| is_counted(stat, name)).filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
     }
 
     /// Ends it at once, as `kill -9` does.

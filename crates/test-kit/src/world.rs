@@ -141,3 +141,8 @@ pub trait World: Sized {
     /// A counter of the plugin's, with every request so far.
     fn counter(&mut self, name: &str) -> u64;
 }
+
+/// Whether a stat is the one of this name, or one of several with further labels.
+pub fn is_counted(stat: &str, name: &str) -> bool {
+    stat.strip_prefix(name).is_some_and(|labels| labels.is_empty() || labels.starts_with('.') && labels.contains('='))
+}

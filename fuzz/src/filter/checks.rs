@@ -1,7 +1,7 @@
 //! What goes to the store, to upstreams and to clients, after every callback.
 
-use super::options::COOKIE;
-use super::{Pending, Run, Stage};
+use super::options::{COOKIE, TOKEN_HEADER};
+use super::{Pending, Run, Stage, carries_in_header};
 use crate::cookie;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -139,16 +139,20 @@ impl Run {
         }
         let [host_header, action_header, session_header] = internal(config);
         let plain = |lines: &[Line]| -> Vec<Line> {
-            let ours = ["cookie", host_header, action_header, session_header].map(str::as_bytes);
+            let ours = ["cookie", TOKEN_HEADER, host_header, action_header, session_header].map(str::as_bytes);
             lines.iter().filter(|(name, _)| !ours.contains(&name.as_slice())).cloned().collect()
         };
         assert_eq!(plain(lines), plain(&stream.came), "every other header stays");
 
         let cookies = values(lines, "cookie");
-        if config.cookie.forward {
+        if config.cookie().is_none_or(|cookie| cookie.forward) {
             assert_eq!(cookies, values(&stream.came, "cookie"));
         } else if !stream.broken.contains(&Call::Headers) && !stream.broken.contains(&Call::Clock) {
             assert!(cookies.iter().all(|line| cookie::values(line, COOKIE).is_empty()), "ours is gone");
+        }
+
+        if carries_in_header(config) && !stream.broken.contains(&Call::Headers) {
+            assert_eq!(values(lines, TOKEN_HEADER), [b""; 0], "no upstream gets a token");
         }
 
         assert_eq!(values(lines, action_header), [b""; 0], "only an upstream says that");
@@ -203,8 +207,11 @@ impl Run {
         let prefix = format!("{COOKIE}=");
         let set_cookies = values(&lines, "set-cookie");
         let ours: Vec<&[u8]> = set_cookies.iter().filter_map(|line| line.strip_prefix(prefix.as_bytes())).collect();
-        assert!(ours.len() <= 1, "one cookie a response");
-        let Some(cookie) = ours.first() else { return };
+        let in_header = values(&lines, TOKEN_HEADER);
+        if !responded.ends {
+            assert!(ours.len() + in_header.len() <= 1, "one token a response, by one way");
+        }
+        let Some(cookie) = ours.first().or(in_header.first()) else { return };
         assert!(responded.may_set_cookie, "neither a local reply nor a 304 sets a cookie");
         let caching = values(&lines, "cache-control").join(&b","[..]);
         let caching = String::from_utf8_lossy(&caching).into_owned();
@@ -217,7 +224,7 @@ impl Run {
 
         let (session, age) = token::open(&value, &config.keyring).expect("what is issued verifies");
         assert_eq!(age, KeyPosition::Current);
-        assert_eq!(value.starts_with(b"m1e."), config.cookie.encrypt);
+        assert_eq!(value.starts_with(b"m1e."), config.encrypt);
         if !stream.clock_moved && responded.now < LAST {
             assert_eq!(config.session.check(&session, responded.now), Ok(()), "what is issued is valid");
         }
@@ -248,6 +255,7 @@ impl Run {
             }
             let [host_header, action_header, session_header] = internal(config);
             taken.push(host_header);
+            taken.extend(Some(TOKEN_HEADER).filter(|_| !sent_on && carries_in_header(config)));
             taken.extend(Some(action_header).filter(|_| !sent_on || config.app.action_header.enabled));
             taken.extend(Some(session_header).filter(|_| !sent_on || config.app.session_header.enabled));
         }

@@ -14,6 +14,9 @@ pub const SCOPES: [&str; 2] = ["one", "two"];
 /// The cookie's name.
 pub const COOKIE: &str = "m";
 
+/// The header in which tokens travel too.
+pub const TOKEN_HEADER: &str = "x-session-token";
+
 /// How many configurations are kept ready.
 const KEPT: usize = 4096;
 
@@ -25,7 +28,7 @@ thread_local! {
 
 /// A configuration, as JSON and as it is read. Some are refused.
 pub fn config(input: &mut Input<'_>) -> (Rc<[u8]>, Option<Rc<Config>>) {
-    let choices = [5, 6, 32, 5, 16, 4, 8, 3, 3].map(|count| input.choice(count) as u8).to_vec();
+    let choices = [5, 6, 32, 5, 64, 4, 8, 3, 3].map(|count| input.choice(count) as u8).to_vec();
     KNOWN.with_borrow_mut(|known| {
         if known.len() >= KEPT {
             known.clear();
@@ -83,6 +86,12 @@ fn json(choices: &[u8]) -> Value {
     }
     if bit(app, 2) {
         config["debug_header"] = "x-decision".into();
+    }
+    match app >> 4 {
+        0 => {}
+        1 => config["identify"] = json!([{"header": {}}, {"cookie": {}}]),
+        2 => config["identify"] = json!([{"cookie": {}}, {"header": {"issue": "always"}}]),
+        _ => config["identify"] = json!([{"header": {"issue": "always", "expose": true}}]),
     }
     if let Some(protocol) = [None, Some("rest"), Some("webdis"), Some("upstash")][usize::from(*protocol)] {
         let on_error = ["trust_cookie", "rebalance", "fail"][usize::from(*on_error)];

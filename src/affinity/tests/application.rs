@@ -262,7 +262,7 @@ fn a_redirect_out_of_the_cookie_s_path_keeps_the_session() {
     let mut scene = Scene::resumed("");
     let (first, _) = scene.request();
     scene.proxy.carried = scene.affinity.carry(&first);
-    scene.config().cookie.path = "/shop".into();
+    scene.cookie_carrier().path = "/shop".into();
     let (_, edits) = scene.request_with(&headers(&[(":path", "/elsewhere")]));
     assert_eq!(asked(&edits).as_deref(), Some(A));
 }

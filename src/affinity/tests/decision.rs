@@ -32,16 +32,16 @@ fn the_access_log_is_told_what_happened_and_what_the_request_came_with() {
     scene.bridge(false);
     scene.later(180);
     scene.exchange();
-    assert_eq!(scene.logged.as_deref(), Some("renewed cookie"));
+    assert_eq!(scene.logged.as_deref(), Some("renewed token"));
     scene.says("end");
     scene.exchange();
-    assert_eq!(scene.logged.as_deref(), Some("ended cookie"));
+    assert_eq!(scene.logged.as_deref(), Some("ended token"));
 }
 
 #[test]
 fn where_nothing_was_due_the_access_log_is_told_only_on_request() {
     for (members, logged) in
-        [("", None), (r#""access_log":"changes""#, None), (r#""access_log":"all""#, Some("resumed cookie"))]
+        [("", None), (r#""access_log":"changes""#, None), (r#""access_log":"all""#, Some("resumed token"))]
     {
         let mut scene = Scene::resumed(members);
         scene.exchange();
@@ -54,7 +54,7 @@ fn where_nothing_was_due_the_access_log_is_told_only_on_request() {
 fn a_request_outside_of_the_path_is_plain() {
     for (access_log, logged) in [("changes", None), ("all", Some("untouched outside"))] {
         let mut scene = Scene::new(&format!(r#""access_log":"{access_log}""#));
-        scene.config().cookie.path = "/app".into();
+        scene.cookie_carrier().path = "/app".into();
         let (exchange, _) = scene.request_with(&headers(&[(":path", "/"), ("cookie", "m=x")]));
         scene.respond(exchange);
         assert_eq!(scene.logged.as_deref(), logged);
@@ -74,7 +74,7 @@ fn a_move_says_why() {
         scene.proxy.attempts = attempts;
         scene.served_by(B);
         scene.exchange();
-        assert_eq!(scene.logged, Some(format!("moved cookie {}", why.word())));
+        assert_eq!(scene.logged, Some(format!("moved token {}", why.word())));
         assert_eq!(scene.is(Counter::Displaced(why)), 1);
         assert_eq!(scene.outcome(), "moved");
     }
@@ -85,19 +85,19 @@ fn whatever_else_is_due_a_host_that_did_not_serve_is_told() {
     let mut scene = Scene::resumed(r#""upstream":{"failover":"temporary"}"#);
     scene.served_by(B);
     scene.exchange();
-    assert_eq!(scene.logged.as_deref(), Some("kept cookie unavailable"));
+    assert_eq!(scene.logged.as_deref(), Some("kept token unavailable"));
     scene.later(200);
     scene.exchange();
-    assert_eq!(scene.logged.as_deref(), Some("renewed cookie unavailable"));
+    assert_eq!(scene.logged.as_deref(), Some("renewed token unavailable"));
     scene.says("rotate");
     scene.exchange();
-    assert_eq!(scene.logged.as_deref(), Some("rotated cookie unavailable"));
+    assert_eq!(scene.logged.as_deref(), Some("rotated token unavailable"));
     assert_eq!(scene.is(Counter::Displaced(Displaced::Unavailable)), 3);
     scene.says_nothing();
     scene.bridge(false);
     scene.later(200);
     scene.exchange();
-    assert_eq!(scene.logged.as_deref(), Some("renewed cookie"));
+    assert_eq!(scene.logged.as_deref(), Some("renewed token"));
     assert_eq!(scene.is(Counter::Displaced(Displaced::Unavailable)), 3);
 }
 
@@ -112,7 +112,7 @@ fn every_request_is_counted_by_what_it_came_with() {
     scene.respond(exchange);
     let request = scene.affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, None);
     assert!(matches!(request, RequestStep::Proceed(..)));
-    for basis in [Basis::None, Basis::Refused(Refusal::Malformed), Basis::Cookie, Basis::Unread] {
+    for basis in [Basis::None, Basis::Refused(Refusal::Malformed), Basis::Token, Basis::Unread] {
         assert_eq!(scene.is(Counter::Request(basis)), 1, "{basis:?}");
     }
     assert_eq!(scene.is(Counter::Refused(Refusal::Malformed)), 2, "each cookie");

@@ -35,7 +35,7 @@ fn a_request_without_anything_of_ours_is_not_edited_needlessly() {
 #[test]
 fn a_path_that_the_cookie_does_not_belong_to_has_no_session() {
     let mut scene = Scene::resumed("");
-    scene.config().cookie.path = "/shop".into();
+    scene.cookie_carrier().path = "/shop".into();
     scene.bridge(true);
     for (path, decided) in [("/", Cookie::Kept), ("/shopping", Cookie::Kept), ("/shop/cart", Cookie::Issued)] {
         let (exchange, edits) = scene.request_with(&headers(&[(":path", path), ("x-mooring-session", "mine")]));
@@ -62,7 +62,7 @@ fn our_cookie_is_taken_from_what_the_upstream_gets() {
         ]
     );
     let mut forward = Scene::resumed("");
-    forward.config().cookie.forward = true;
+    forward.cookie_carrier().forward = true;
     let (_, edits) = forward.request();
     assert!(!edits.iter().any(|edit| matches!(edit, Edit::Set("cookie", _) | Edit::Remove("cookie"))));
 }
@@ -150,13 +150,13 @@ fn a_strict_bridge_is_asked_only_for_hosts_of_the_routed_cluster() {
 fn encryption_is_the_config_s_choice_and_both_kinds_are_read() {
     let mut scene = Scene::resumed("");
     assert!(scene.cookie.as_ref().unwrap().starts_with("m1e.new."));
-    scene.config().cookie.encrypt = false;
+    scene.config().encrypt = false;
     assert_eq!(asked(&scene.request().1).as_deref(), Some(A));
     scene.later(600);
     scene.proxy.randomness = false;
     assert_eq!(scene.exchange(), Cookie::Issued, "a signed token needs no nonce");
     assert!(scene.cookie.as_ref().unwrap().starts_with("m1s.new."));
-    scene.config().cookie.encrypt = true;
+    scene.config().encrypt = true;
     assert_eq!(asked(&scene.request().1).as_deref(), Some(A));
 }
 

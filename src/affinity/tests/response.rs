@@ -164,7 +164,7 @@ fn the_override_host_bridge_gets_plain_addresses_and_is_watched_by_address() {
 #[test]
 fn a_persistent_cookie_says_how_long_the_session_can_last() {
     let mut scene = Scene::new("");
-    scene.config().cookie.persistent = true;
+    scene.cookie_carrier().persistent = true;
     let (exchange, _) = scene.request();
     let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));
     assert!(added(&edits, "set-cookie").unwrap().contains("; Max-Age=1800;"));
@@ -182,7 +182,7 @@ fn the_debug_header_is_one_word() {
 #[test]
 fn a_persistent_cookie_does_not_outlast_the_session_s_end() {
     let mut scene = Scene::resumed("");
-    scene.config().cookie.persistent = true;
+    scene.cookie_carrier().persistent = true;
     scene.config().session.idle = Some(28_800);
     scene.later(28_000);
     let (exchange, _) = scene.request();

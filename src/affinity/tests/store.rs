@@ -81,7 +81,7 @@ impl Proxies {
         let request = headers(&line.iter().map(|line| ("cookie", line.as_str())).collect::<Vec<_>>());
         let scene = &mut self.scenes[at];
         scene.cookie = cookie.clone();
-        let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
+        let affinity = Affinity::new(Rc::clone(&scene.affinity.config));
         let mut step = affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request));
         if let RequestStep::Wait(waiting) = step {
             let Some(CallOutcome::Lookup(found)) = self.talk(at).pop() else { panic!("no answer") };
@@ -514,7 +514,7 @@ fn a_write_that_was_overtaken_by_a_logout_gives_no_cookie() {
     let line = format!("m={}", cookie.as_deref().unwrap());
     let request = headers(&[("cookie", line.as_str())]);
     let scene = &mut proxies.scenes[0];
-    let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
+    let affinity = Affinity::new(Rc::clone(&scene.affinity.config));
     let (mover, _) = proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request)));
     let (leaver, _) = proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request)));
     scene.served_by(B);
@@ -695,7 +695,7 @@ fn a_second_pass_knows_what_the_first_found_out() {
         let line = format!("m={}", cookie.as_deref().unwrap());
         let request = headers(&[("cookie", line.as_str())]);
         let scene = &mut proxies.scenes[0];
-        let affinity = Affinity { config: Rc::clone(&scene.affinity.config) };
+        let affinity = Affinity::new(Rc::clone(&scene.affinity.config));
         let RequestStep::Wait(waiting) =
             affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request))
         else {

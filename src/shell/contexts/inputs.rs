@@ -2,9 +2,9 @@
 
 use super::{LOGGED, Phase, Progress, SERVED_AFTER};
 use crate::affinity::worker::Worker;
-use crate::affinity::{Edit, Inputs, RequestStep, Turn};
+use crate::affinity::{Inputs, RequestStep, Turn};
 use crate::clock::{Monotonic, UnixTime};
-use crate::headers::Headers;
+use crate::headers::{Edit, Headers};
 use crate::observe::metrics::{Counter, Fault};
 use crate::session::SessionId;
 use crate::shell::proxy::{HeaderMap, Proxy, Status};

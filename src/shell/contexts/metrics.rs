@@ -1,6 +1,7 @@
 //! The plugin's metrics in the proxy: defined once, and told what was counted since.
 
 use crate::affinity::worker::Worker;
+use crate::carrier::Way;
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::observe::metrics::{ConfigVersion, Counter, Counts, Gauge, Histogram, Names};
@@ -11,7 +12,8 @@ use std::rc::Rc;
 pub(super) struct ProxyMetrics {
     config: Rc<Config>,
     version: String,
-    /// By their places. `None`: a host that no session was pinned to yet, or a key that is not configured.
+    ways: Vec<Way>,
+    /// By their places. `None`: a host that no session was pinned to yet, or a key or a way that is not configured.
     counters: Vec<Option<MetricId>>,
     histograms: Vec<MetricId>,
     gauges: Vec<SharedGauge>,
@@ -39,7 +41,8 @@ impl ProxyMetrics {
     /// # Errors
     /// What the proxy says when it refuses one.
     pub(super) fn define<P: Proxy>(proxy: &P, config: &Rc<Config>, version: String) -> Result<Self, Status> {
-        let names = Names { keyring: &config.keyring, version: &version, hosts: &[] };
+        let ways: Vec<Way> = config.identify.iter().map(|carrier| carrier.way()).collect();
+        let names = Names { keyring: &config.keyring, version: &version, hosts: &[], ways: &ways };
         let define = |kind, name: Option<String>| name.map(|name| proxy.define_metric(kind, &name)).transpose();
         let (mut counters, mut histograms, mut gauges) = (Vec::with_capacity(Counter::COUNT), Vec::new(), Vec::new());
         for at in 0..Counter::COUNT {
@@ -52,15 +55,16 @@ impl ProxyMetrics {
             let id = define(MetricKind::Gauge, Gauge::name(at, &names))?;
             gauges.extend(id.map(|id| SharedGauge { id, told: 0 }));
         }
-        Ok(Self { config: Rc::clone(config), version, counters, histograms, gauges })
+        Ok(Self { config: Rc::clone(config), version, ways, counters, histograms, gauges })
     }
 
     /// Tells the proxy what was counted. Lost where it refuses: there is nowhere left to count that.
     pub(super) fn hand_over<P: Proxy>(&mut self, proxy: &P, counts: &mut Counts) {
         let taken = counts.take();
-        let names = Names { keyring: &self.config.keyring, version: &self.version, hosts: counts.hosts() };
+        let Self { config, version, ways, counters, .. } = self;
+        let names = Names { keyring: &config.keyring, version, hosts: counts.hosts(), ways };
         for (at, count) in taken {
-            let Some(counter) = self.counters.get_mut(at) else { continue };
+            let Some(counter) = counters.get_mut(at) else { continue };
             if counter.is_none()
                 && let Some(name) = Counter::name(at, &names)
             {

@@ -62,6 +62,39 @@ pub const LISTED: &[Listed] = &[
         reason: "`VecDeque::retain` swaps items at places that it has just counted.",
         ..NONE
     },
+    Listed {
+        function: Some("mooring::shell::contexts::Plugin::leave"),
+        what: Some("core::panicking::panic"),
+        places: Some(2),
+        reach: Reach::Traffic,
+        reason: "As above, inlined.",
+        ..NONE
+    },
+    Listed {
+        function: Some("mooring::store::client::StoreClient::give_up_waiting"),
+        what: Some("core::panicking::panic"),
+        places: Some(2),
+        reach: Reach::Traffic,
+        reason: "As above, inlined.",
+        ..NONE
+    },
+    // For how long a store is left alone.
+    Listed {
+        function: Some("mooring::store::client::answers::<impl mooring::store::client::StoreClient>::settle"),
+        source: Some("core/src/time.rs"),
+        places: Some(1),
+        reach: Reach::Traffic,
+        reason: "A difference of two durations has fewer nanoseconds than a second has.",
+        ..NONE
+    },
+    // Words of the store's answers.
+    Listed {
+        source: Some("core/src/str/pattern.rs"),
+        places: Some(1),
+        reach: Reach::Traffic,
+        reason: "A search for a letter compares as many octets as the letter has in UTF-8, of which there are four at most.",
+        ..NONE
+    },
     // The addresses of hosts.
     Listed {
         source: Some("core/src/net/parser.rs"),

@@ -143,9 +143,9 @@ fn what_was_counted_last_is_handed_over_when_the_root_ends() {
     let mut proxy = Proxy::with(&plugin(json!({})));
     let (id, _) = proxy.receive(ROOT, Vec::new());
     proxy.respond(id, vec![line(":status", "200")], "direct_response", None, None);
-    assert_eq!(proxy.host.state().counters.get("mooring_sessions.outcome=untouched"), None);
+    assert_eq!(proxy.host.state().counters.get("mooring_sessions.outcome=untouched.by=cookie"), None);
     proxy.delete(ROOT);
-    assert_eq!(proxy.host.state().counters.get("mooring_sessions.outcome=untouched"), Some(&1));
+    assert_eq!(proxy.host.state().counters.get("mooring_sessions.outcome=untouched.by=cookie"), Some(&1));
 }
 
 #[test]

@@ -177,9 +177,25 @@ fn of_several_cookies_the_one_counts_that_the_plugin_would_take() {
     let arguments = ["inspect", "--config", &path(&files, "mooring.json"), "--at", "1800000000"];
     let done = with_secrets(mooring(arguments).stdin(&format!("m=bad; m={older}; m={newer}"))).done();
     assert_eq!(done.code, 0);
-    assert!(done.stdout.contains("cookie 3 of 3, the one that counts\n"), "{}", done.stdout);
+    assert!(done.stdout.contains("token 3 of 3, the one that counts\n"), "{}", done.stdout);
     let (code, json) = inspect(&format!("m=1.; m=2.; m=3.; m=4.; m={newer}"), &[]);
     assert_eq!((code, json["tokens"].as_array().unwrap().len()), (1, 4), "the fifth is not looked at");
+}
+
+#[test]
+fn a_token_is_found_in_the_header_that_the_configuration_names_and_without_one_in_any() {
+    let config = CONFIG.replacen('{', r#"{"identify": [{"header": {"name": "x-session"}}], "#, 1);
+    let token = seal(&session(), &config, &ENCRYPTED);
+    let files = folder([("mooring.json", &config)]);
+    let arguments = ["inspect", "--config", &path(&files, "mooring.json"), "--at", "1800000000"];
+    let inspect = |text: &str| with_secrets(mooring(arguments).stdin(text)).done();
+    let done = inspect(&format!("< X-Session: {token}"));
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    assert!(inspect(&format!("x-session: garbage, {token}")).stdout.contains("token 2 of 2, the one that counts"));
+    let done = inspect(&format!("x-other: {token}\nCookie: a={token}"));
+    assert!(done.stderr.contains("expected one, or a line of x-session"), "{}", done.stderr);
+    let bare = mooring(["inspect", "--at", "1800000000"]).stdin(&format!("x-any: {token}")).done();
+    assert_eq!(bare.code, 0, "{}", bare.stderr);
 }
 
 #[test]

@@ -48,6 +48,6 @@ impl fmt::Display for HeaderName {
 }
 
 /// A byte of a token: RFC 9110, section 5.6.2, and the same for cookie names in RFC 6265, section 4.1.1.
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
