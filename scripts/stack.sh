@@ -154,7 +154,7 @@ all_serve() {
 
 # start_envoy CONFIG NAME: in the background. Logs go to .run/NAME.log and .run/NAME-access.log; the process id is $!.
 start_envoy() {
-  "$envoy" --config-path "$1" --disable-hot-restart --concurrency 2 --log-level warning --file-flush-interval-msec 200 >".run/$2-access.log" 2>".run/$2.log" &
+  "$envoy" --config-path "$1" --disable-hot-restart --concurrency 2 --log-level warning --component-log-level wasm:info --file-flush-interval-msec 200 >".run/$2-access.log" 2>".run/$2.log" &
 }
 
 start_stack() {

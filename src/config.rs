@@ -23,6 +23,7 @@ use crate::carrier::cookie::CookieCarrier;
 use crate::credential::keyring::{Keyring, MAX_SCOPE};
 use crate::headers::HeaderName;
 use crate::session::{MAX_LIFETIME, Timeouts};
+use crate::text;
 use crate::text::json::Json;
 use crate::text::words::closed_set;
 use cookie::CookieSection;
@@ -166,6 +167,27 @@ impl Config {
         report.finish(config)
     }
 
+    /// What it comes to, in a line for the log: no secret, no name of a host or a session.
+    pub fn summary(&self) -> String {
+        let ways = text::joined(self.identify.iter().map(|carrier| carrier.way().word()), ", ");
+        let timeout = |seconds: Option<u32>| {
+            seconds.map_or("none".into(), |seconds| duration::show(Duration::from_secs(seconds.into())))
+        };
+        let store = match &self.store {
+            Some(store) => format!("{} in the cluster {}", store.endpoint.protocol.word(), store.endpoint.cluster),
+            None => "none".into(),
+        };
+        format!(
+            "scope {}; keys {}; by {ways}; absolute timeout {}, idle timeout {}; failover {}, by {}; store {store}",
+            self.scope,
+            text::joined((0..).map_while(|position| self.keyring.id(position)).map(|id| id.as_str()), ", "),
+            timeout(self.session.absolute),
+            timeout(self.session.idle),
+            self.upstream.failover.word(),
+            self.upstream.via.word(),
+        )
+    }
+
     /// The affinity cookie, where sessions may come by one.
     pub fn cookie(&self) -> Option<&CookieCarrier> {
         self.identify.iter().find_map(|carrier| match carrier {
@@ -307,7 +329,7 @@ fn check_distinct<'n>(config: &Object<'_>, named: impl Iterator<Item = (String, 
 /// A secret as configs and variables hold it: base64.
 #[cfg(feature = "description")]
 pub fn secret_text(secret: &[u8]) -> String {
-    crate::text::base64::standard(secret)
+    text::base64::standard(secret)
 }
 
 #[cfg(test)]

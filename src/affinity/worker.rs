@@ -6,7 +6,8 @@ use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::credential::verified::VerifiedTokens;
 use crate::lru::Lru;
-use crate::observe::metrics::{Counter, Counts, Gauge, Memory};
+use crate::observe::log::Seen;
+use crate::observe::metrics::{Counter, Counts, Fault, Gauge, Memory};
 use crate::session::SessionId;
 use crate::store::client::StoreClient;
 use std::rc::Rc;
@@ -118,6 +119,16 @@ impl Worker {
             (Gauge::Entries(Memory::Tokens), self.tokens.count()),
             (Gauge::BreakerOpen, store.is_some_and(|store| store.breaker_is_open(now)).into()),
         ]
+    }
+
+    /// What the log may have to be told, of what was counted since it was handed over last.
+    pub(crate) fn seen(&self, now: Option<Monotonic>) -> Seen {
+        let counted = |fault| self.counts.get(Counter::Fault(fault)) > 0;
+        Seen {
+            breaker_is_open: self.store.as_ref().is_some_and(|store| store.breaker_is_open(now)),
+            revocation_lost: counted(Fault::RevocationLost),
+            bridge_silent: counted(Fault::BridgeSilent),
+        }
     }
 
     /// The next place in the order of things.

@@ -418,3 +418,15 @@ fn a_way_is_there_once_and_is_exactly_one() {
         refused(&with(&format!(r#""identify":{identify}"#)), &format!("{path}: {rule}"));
     }
 }
+
+#[test]
+fn a_summary_names_what_matters_and_no_secret() {
+    let config = accepted(r#""identify":[{"header":{}},{"cookie":{}}],"scope":"shop","session":{"idle_timeout":"0s"}"#);
+    assert_eq!(
+        config.summary(),
+        "scope shop; keys k; by header, cookie; absolute timeout 8h, idle timeout none; failover sticky, by stateful_session; \
+         store none"
+    );
+    let store = accepted(r#""store":{"cluster":"sessions","token":{"text":"hush"}}"#).summary();
+    assert!(store.ends_with("store rest in the cluster sessions"), "{store}");
+}

@@ -118,6 +118,10 @@ pub struct By(pub Way);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigVersion;
 
+/// The version of this plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PluginVersion;
+
 /// What names of metrics have in them that is known at run time alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
@@ -182,6 +186,18 @@ impl Label for ConfigVersion {
     }
 }
 
+impl Label for PluginVersion {
+    const COUNT: usize = 1;
+
+    fn ordinal(self) -> usize {
+        0
+    }
+
+    fn word(_: usize, _: &Names<'_>) -> Option<String> {
+        Some(env!("CARGO_PKG_VERSION").into())
+    }
+}
+
 metrics! {
     /// A counter. Where nothing else is said, one for each member of what it names.
     pub enum Counter {
@@ -231,6 +247,8 @@ metrics! {
         BreakerOpen = "store_breaker_open",
         /// 1: this configuration is at work.
         Config(version: ConfigVersion) = "config",
+        /// 1: this version of the plugin is at work.
+        Build(plugin: PluginVersion) = "build",
     }
 }
 
@@ -311,8 +329,7 @@ impl Counts {
         taken.into_iter().filter_map(|(at, count)| Some((Counter::name(at, &names)?, count))).collect()
     }
 
-    /// What a counter has come to.
-    #[cfg(test)]
+    /// What a counter has come to since it was handed over last.
     pub(crate) fn get(&self, counter: Counter) -> u32 {
         self.counters.get(counter.index()).copied().unwrap_or_default()
     }
@@ -401,6 +418,7 @@ mod tests {
             (Gauge::Entries(Memory::Tokens), "mooring_cache_entries.cache=tokens"),
             (Gauge::BreakerOpen, "mooring_store_breaker_open"),
             (Gauge::Config(ConfigVersion), "mooring_config.version=0a1b2c3d"),
+            (Gauge::Build(PluginVersion), concat!("mooring_build.plugin=", env!("CARGO_PKG_VERSION"))),
         ] {
             assert_eq!(Gauge::name(given.index(), &names).as_deref(), Some(name));
         }

@@ -8,6 +8,7 @@ use crate::headers::Headers;
 use crate::ids::CallId;
 use crate::ids::ContextId;
 use crate::text;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The proxy that this module runs in.
@@ -18,7 +19,6 @@ const OK: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const CALL_RESPONSE_BODY: u32 = 4;
 const NO_GRPC_STATUS: i32 = -1;
-const LEVEL_ERROR: u32 = 4;
 
 /// Where the proxy puts what it returns: memory that it got from `proxy_on_memory_allocate`, and its size.
 #[repr(C)]
@@ -313,11 +313,40 @@ impl Proxy for WasmProxy {
             )
         })
     }
+}
 
-    fn log_error(&self, message: &str) {
-        // SAFETY: the message is borrowed for the call. A log that cannot be written cannot be reported either.
-        let _ = unsafe { proxy_log(LEVEL_ERROR, message.as_ptr(), message.len()) };
+/// The proxy's log, behind the `log` facade.
+pub(super) struct ProxyLog;
+
+impl ProxyLog {
+    /// What is logged from here on goes to the proxy.
+    pub(super) fn install() {
+        // Only the first time; it stays.
+        let _ = log::set_logger(&Self);
+        log::set_max_level(log::LevelFilter::Info);
     }
+}
+
+impl log::Log for ProxyLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // `proxy_log_level_t`.
+        let level = match record.level() {
+            log::Level::Trace => 0,
+            log::Level::Debug => 1,
+            log::Level::Info => 2,
+            log::Level::Warn => 3,
+            log::Level::Error => 4,
+        };
+        let message = record.args().as_str().map_or_else(|| record.args().to_string().into(), Cow::Borrowed);
+        // SAFETY: the message is borrowed for the call. A log that cannot be written cannot be reported either.
+        let _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
+    }
+
+    fn flush(&self) {}
 }
 
 /// Envoy's `envoy.source.extensions.common.wasm.DeclarePropertyArguments` (declare_property.proto), encoded by hand:

@@ -11,7 +11,9 @@ use crate::config::{self, Config};
 use crate::headers::{Edit, Headers};
 use crate::ids::ContextId;
 use crate::ids::{CallId, StreamId};
+use crate::observe::log::Notices;
 use crate::observe::metrics::{Counter, Fault};
+use crate::shell::log;
 use crate::shell::proxy::{HeaderMap, Proxy, Side, Status};
 use crate::store::client::{CallOutcome, Event, Wake};
 use crate::store::protocol::Answer;
@@ -45,6 +47,7 @@ struct Plugin {
     carried_name: String,
     worker: Worker,
     metrics: ProxyMetrics,
+    notices: Notices,
     /// The wall clock as it was read last, by a tick as a rule. `None` where the proxy did not tell.
     clock: Option<UnixTime>,
 }
@@ -105,7 +108,7 @@ impl<P: Proxy> Contexts<P> {
                 })
             }
             Err(message) => {
-                self.proxy.log_error(&message);
+                log::refused(&message);
                 false
             }
         }
@@ -120,8 +123,8 @@ impl<P: Proxy> Contexts<P> {
         let carried_name = affinity.carried_name();
         self.proxy.declare_request_property(&carried_name).map_err(|status| failed("declare a property", status))?;
         let version = config::version(&json);
-        let metrics =
-            ProxyMetrics::define(&self.proxy, &config, version).map_err(|status| failed("define a metric", status))?;
+        let metrics = ProxyMetrics::define(&self.proxy, &config, version.clone())
+            .map_err(|status| failed("define a metric", status))?;
         self.proxy.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
         let clock = self.proxy.now().ok();
         let mut seed = [0; 4];
@@ -130,7 +133,8 @@ impl<P: Proxy> Contexts<P> {
             let _ = self.proxy.random(&mut seed);
         }
         let worker = Worker::new(&config, u32::from_le_bytes(seed));
-        Ok(Plugin { affinity, carried_name, worker, metrics, clock })
+        log::started(&version, &config);
+        Ok(Plugin { affinity, carried_name, worker, metrics, clock, notices: Notices::default() })
     }
 
     /// A second has passed: reads the clock, gives up what is overdue, and hands what was counted to the proxy.
@@ -147,7 +151,8 @@ impl<P: Proxy> Contexts<P> {
             wakes = store.on_tick(&mut Event { now, counts });
         }
         self.deliver(root, None, wakes);
-        if let Some(Plugin { metrics, worker, .. }) = configured(&mut self.roots, root) {
+        if let Some(Plugin { metrics, worker, notices, .. }) = configured(&mut self.roots, root) {
+            log::tell(notices, worker, now);
             metrics.hand_over(&self.proxy, &mut worker.counts);
             metrics.tell_gauges(&self.proxy, worker, now);
         }
@@ -387,7 +392,8 @@ impl Plugin {
         if let Some(store) = store {
             store.on_done(&mut Event { now: None, counts });
         }
-        self.metrics.hand_over(proxy, counts);
+        log::tell(&mut self.notices, &self.worker, None);
+        self.metrics.hand_over(proxy, &mut self.worker.counts);
         self.metrics.take_back_gauges(proxy);
     }
 

@@ -7,7 +7,7 @@
 
 use crate::ids::ContextId;
 use crate::ids::{CallId, StreamId};
-use crate::shell::abi::WasmProxy;
+use crate::shell::abi::{ProxyLog, WasmProxy};
 use crate::shell::contexts::{Action, Contexts};
 use crate::shell::proxy::HeaderMap;
 use std::cell::RefCell;
@@ -62,6 +62,7 @@ extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
 
 #[cfg_attr(target_os = "wasi", unsafe(no_mangle))]
 extern "C" fn proxy_on_vm_start(_context: u32, _size: usize) -> bool {
+    ProxyLog::install();
     true
 }
 

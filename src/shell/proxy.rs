@@ -117,6 +117,4 @@ pub trait Proxy {
     fn resume(&self, side: Side) -> Result<(), Status>;
     /// Answers the request in the upstream's place. `details` become `response.code_details`.
     fn respond(&self, status: u32, details: &str, headers: &Headers, body: &str) -> Result<(), Status>;
-    /// Writes an error to the proxy's log. Never a secret, a session id or a host.
-    fn log_error(&self, message: &str);
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 type Metric = (String, BTreeMap<String, String>);
 
 /// One of each kind that the plugin has.
-const STATS: [&str; 18] = [
+const STATS: [&str; 19] = [
     "mooring_requests.session=unconfirmed",
     "mooring_sessions.outcome=pin_ignored.by=cookie",
     "mooring_sessions_displaced.reason=unavailable",
@@ -28,6 +28,7 @@ const STATS: [&str; 18] = [
     "mooring_cache_entries.cache=tokens",
     "mooring_store_breaker_open",
     "mooring_config.version=0a1b2c3d",
+    "mooring_build.plugin=0.1.0",
 ];
 
 /// As Envoy writes a name or a value of a label that comes of one.

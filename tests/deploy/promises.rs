@@ -274,7 +274,7 @@ impl Stage {
             };
             // Which of two workers a request meets, and whether a health check was before it, is left to chance.
             let words =
-                ["created none", "-", "moved (cache|store|cookie) (retried|unavailable)", "ended (cache|store|cookie)"];
+                ["created none", "-", "moved (cache|store|token) (retried|unavailable)", "ended (cache|store|token)"];
             words.into_iter().all(told).then_some(())
         });
         for proxy in &self.proxies {

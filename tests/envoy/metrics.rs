@@ -5,7 +5,7 @@ use mooring_test_kit::fleet::{Fleet, Plan, unchecked};
 use mooring_test_kit::rig::{EnvoyWorld, Launch, eventually};
 use mooring_test_kit::servers::store::Store;
 use mooring_test_kit::tokens;
-use mooring_test_kit::world::{HostState, Setup, World, plugin};
+use mooring_test_kit::world::{HostState, NEW_SECRET, Setup, World, plugin};
 use serde_json::json;
 
 /// A metric as Prometheus gets it. `None`: it does not.
@@ -57,7 +57,7 @@ fn every_metric_has_labels_and_none_has_them_in_its_name() {
     let text = world.envoy.admin("/stats/prometheus").expect("Envoy");
     let ours: Vec<&str> = text.lines().filter(|line| line.starts_with("mooring_")).collect();
     assert!(ours.len() > 100, "{} lines", ours.len());
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
         "mooring_requests",
         "mooring_sessions",
         "mooring_sessions_displaced",
@@ -75,6 +75,7 @@ fn every_metric_has_labels_and_none_has_them_in_its_name() {
         "mooring_cache_entries",
         "mooring_store_breaker_open",
         "mooring_config",
+        "mooring_build",
     ];
     for line in ours {
         let name = line.split_once('{').expect("labels").0;
@@ -145,11 +146,40 @@ fn the_breaker_is_seen_to_open_and_to_close() {
         browsers.iter_mut().for_each(|browser| drop(browser.get(&mut fleet[0], "/")));
         (open(&fleet[0]) > Some(0.0)).then_some(())
     });
+    logs(&fleet[0], "mooring: the session store is left alone");
     store.restart();
     eventually("every breaker to close", || {
         browsers.iter_mut().for_each(|browser| drop(browser.get(&mut fleet[0], "/")));
         (open(&fleet[0]) == Some(0.0)).then_some(())
     });
+    logs(&fleet[0], "mooring: the session store answers again");
+}
+
+/// Waits until Envoy's log has this.
+fn logs(world: &EnvoyWorld, text: &str) {
+    eventually(text, || world.envoy.log().contains(text).then_some(()));
+}
+
+#[test]
+fn the_log_tells_which_plugin_starts_with_what_and_that_the_bridge_is_silent_and_no_more() {
+    let mut world = EnvoyWorld::adjusted(&Setup::with(json!({})), |bootstrap| {
+        let filters = bootstrap.http()["http_filters"].as_array_mut().expect("filters");
+        filters.retain(|filter| filter["name"] != "envoy.filters.http.stateful_session");
+    });
+    logs(&world, concat!("mooring ", env!("CARGO_PKG_VERSION"), " ("));
+    logs(
+        &world,
+        "scope m; keys new, old; by cookie; absolute timeout 8h, idle timeout 30m; failover sticky, by stateful_session",
+    );
+    (0..20).for_each(|_| drop(Browser::default().get(&mut world, "/")));
+    logs(&world, "mooring: the bridge named no host for a new session");
+    world.settle();
+    let log = world.envoy.log();
+    let silent = log.matches("the bridge named no host").count();
+    assert!(silent <= 2, "once a worker: {log}");
+    for secret in [NEW_SECRET, &world.hosts[0].address] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }
 
 /// The decisions in the shipped config's access log, in order.

@@ -2,6 +2,7 @@
 //! never do ([`State::violations`]): act for a context that is gone, let go on what was not paused, answer twice.
 //! Maps behave as Envoy's do: `set` leaves one line, reading one header gives its first line, names are in lower case.
 
+use log::Level;
 use mooring::clock::{Monotonic, UnixTime};
 use mooring::headers::Headers;
 use mooring::ids::CallId;
@@ -139,7 +140,7 @@ pub struct State {
     /// What histograms were given, by name.
     pub histograms: BTreeMap<String, Vec<u64>>,
     /// The log.
-    pub log: Vec<String>,
+    pub log: Vec<(Level, String)>,
     /// What the timer was set to.
     pub tick_period: Option<u32>,
     /// Calls that answer with this status.
@@ -157,6 +158,31 @@ pub struct State {
 /// A proxy for tests. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct FakeProxy(Rc<RefCell<State>>);
+
+thread_local! {
+    /// The proxy in whose callback something may be logged.
+    static LOGGING: RefCell<Option<FakeProxy>> = const { RefCell::new(None) };
+}
+
+/// The log of the proxy in whose callback it is.
+struct FakeLog;
+
+impl log::Log for FakeLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // What other threads log is not the filter's.
+        LOGGING.with_borrow(|proxy| {
+            if let Some(proxy) = proxy {
+                proxy.state().log.push((record.level(), record.args().to_string()));
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
 
 impl FakeProxy {
     /// Its state, to look at or to change. Must not be held over a call of the filter.
@@ -177,6 +203,18 @@ impl FakeProxy {
     /// A callback of this context begins.
     pub fn enter(&self, context: ContextId) {
         self.state().effective = context;
+        // Only the first installs it.
+        if log::set_logger(&FakeLog).is_ok() {
+            log::set_max_level(log::LevelFilter::Info);
+        }
+        LOGGING.set(Some(self.clone()));
+    }
+
+    /// The errors in the log.
+    pub fn errors(&self) -> Vec<String> {
+        let state = self.state();
+        let errors = state.log.iter().filter(|(level, _)| *level == Level::Error);
+        errors.map(|(_, message)| message.clone()).collect()
     }
 
     fn is_out_of_reach(&self, context: ContextId) {
@@ -392,9 +430,5 @@ impl Proxy for FakeProxy {
             state.violations.push("a request was answered that was answered, or had gone on");
         }
         Ok(())
-    }
-
-    fn log_error(&self, message: &str) {
-        self.state().log.push(message.into());
     }
 }

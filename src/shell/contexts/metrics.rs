@@ -4,7 +4,7 @@ use crate::affinity::worker::Worker;
 use crate::carrier::Way;
 use crate::clock::Monotonic;
 use crate::config::Config;
-use crate::observe::metrics::{ConfigVersion, Counter, Counts, Gauge, Histogram, Names};
+use crate::observe::metrics::{ConfigVersion, Counter, Counts, Gauge, Histogram, Names, PluginVersion};
 use crate::shell::proxy::{MetricId, MetricKind, Proxy, Status};
 use std::rc::Rc;
 
@@ -81,9 +81,10 @@ impl ProxyMetrics {
         }
     }
 
-    /// Tells the proxy what the worker has just now, and that this configuration is at work on it.
+    /// Tells the proxy what the worker has just now, and that this configuration and this plugin are at work on it.
     pub(super) fn tell_gauges<P: Proxy>(&mut self, proxy: &P, worker: &Worker, now: Option<Monotonic>) {
-        for (gauge, value) in worker.gauges(now).into_iter().chain([(Gauge::Config(ConfigVersion), 1)]) {
+        let at_work = [(Gauge::Config(ConfigVersion), 1), (Gauge::Build(PluginVersion), 1)];
+        for (gauge, value) in worker.gauges(now).into_iter().chain(at_work) {
             if let Some(gauge) = self.gauges.get_mut(gauge.index()) {
                 gauge.tell(proxy, i64::try_from(value).unwrap_or(i64::MAX));
             }

@@ -150,7 +150,8 @@ pub const LISTED: &[Listed] = &[
     // Formatting.
     Listed {
         source: Some("alloc/src/fmt.rs"),
-        reason: "A format fails only where a Display does; ours do not. Used for what is said of a configuration.",
+        reach: Reach::Traffic,
+        reason: "A format fails only where a Display does; ours do not. Used for what is logged.",
         ..NONE
     },
     Listed { source: Some("alloc/src/string.rs"), reason: "As above.", ..NONE },

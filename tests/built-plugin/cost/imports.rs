@@ -2,6 +2,7 @@
 
 use crate::meter;
 use crate::plugin::Watch;
+use log::Level;
 use mooring::headers::Headers;
 use mooring::ids::ContextId;
 use mooring::shell::proxy::{HeaderMap, MetricId, MetricKind, Proxy, Side, Status};
@@ -170,9 +171,11 @@ fn headers(linker: &mut Linker<Watch>) {
 
 fn proxy(linker: &mut Linker<Watch>) {
     define! { linker, "env";
-        "proxy_log" => |call, _level: u32, message: u32, size: u32| {
+        "proxy_log" => |call, level: u32, message: u32, size: u32| {
             let message = call.text(message, size);
-            call.made("log", &message).log_error(&message);
+            let level = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error][level as usize];
+            // What it says has the commit in it.
+            call.made("log", level.as_str()).state().log.push((level, message));
             OK
         };
         "proxy_get_current_time_nanoseconds" => |call, at: u32| {

@@ -73,7 +73,7 @@ fn a_plugin_that_cannot_be_set_up_is_refused_with_a_reason() {
         let mut proxy = Proxy::default();
         proxy.host.break_call(call, 10);
         assert!(!proxy.set_up(ROOT, &plugin(json!({}))));
-        assert_eq!(proxy.host.state().log, [format!("mooring: {reason}")]);
+        assert_eq!(proxy.host.errors(), [format!("mooring: {reason}")]);
     }
 }
 
@@ -82,8 +82,8 @@ fn a_refused_config_is_logged_without_its_values() {
     let mut proxy = Proxy::default();
     let config = br#"{"keys":[{"id":"k","secret":{"base64":"c2VjcmV0"}}],"typo":1}"#;
     assert!(!proxy.set_up_with(ROOT, config.into()));
+    let log = proxy.host.errors().concat();
     let state = proxy.host.state();
-    let log = state.log.concat();
     assert!(log.contains("typo: is an unknown field") && log.contains("keys[0].secret.base64: has 6 bytes"), "{log}");
     assert!(!log.contains("c2VjcmV0"));
     assert_eq!(state.counters.len(), 0, "and has no effect");

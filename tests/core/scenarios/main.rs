@@ -5,6 +5,7 @@
 mod broken_proxy;
 mod fake;
 mod gauges;
+mod log;
 mod security;
 mod store;
 

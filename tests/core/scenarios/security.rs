@@ -201,7 +201,7 @@ fn nothing_that_a_client_an_upstream_or_a_store_sends_is_logged() {
         proxy.give(&lookup, vec![line(":status", status), line("etag", marker)], marker.into());
         proxy.sent();
     }
-    assert_eq!(proxy.host.state().log, [""; 0]);
+    assert_eq!(proxy.host.errors(), [""; 0]);
 }
 
 #[test]
@@ -214,11 +214,11 @@ fn a_refused_config_cannot_forge_a_line_of_the_log() {
     });
     let mut proxy = Proxy::default();
     assert!(!proxy.set_up(ROOT, &config));
-    let log = proxy.host.state().log.concat();
+    let log = proxy.host.errors().concat();
     assert!(log.lines().count() > 8, "{log}");
     assert!(!log.contains("forged"), "{log}");
     assert!(!proxy.set_up_with(ROOT, format!("{{\"keys\": {forged}").into_bytes()));
-    assert!(!proxy.host.state().log.concat().contains("forged"));
+    assert!(!proxy.host.errors().concat().contains("forged"));
 }
 
 #[test]
