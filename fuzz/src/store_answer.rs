@@ -66,7 +66,7 @@ impl Setup {
             Command::Lookup,
             Command::Create { value: values[0].clone(), ttl: 60 },
             Command::Move {
-                expected: mooring::store::protocol::Version::of_nothing(),
+                expected: mooring::store::protocol::Version::OfNothing,
                 value: values[0].clone(),
                 ttl: 60,
             },

@@ -230,8 +230,9 @@ impl<P: Proxy> Contexts<P> {
     pub fn on_call_response(&mut self, root: ContextId, call: CallId, lines: usize, body_size: usize) {
         let Self { proxy, roots, .. } = self;
         let Some(plugin) = configured(roots, root) else { return };
+        let with_etag = plugin.worker.store.as_ref().is_some_and(|store| store.endpoint().tells_etags());
         let wakes = plugin.turn(proxy, |inputs, turn| {
-            let answer = if lines == 0 { Answer::Nothing } else { inputs.answer(body_size) };
+            let answer = if lines == 0 { Answer::Nothing } else { inputs.answer(body_size, with_etag) };
             turn.on_answer(call, answer)
         });
         self.deliver(root, None, wakes);

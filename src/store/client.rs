@@ -262,7 +262,7 @@ impl StoreClient {
         }
         let expected = self.cache.change(session.id, session.generation, &session.pins, self.now);
         // A session that the store lost must not come back: a write that expects some other version creates nothing.
-        let expected = expected.or_else(|| self.lost_is_over().then(Version::of_nothing));
+        let expected = expected.or_else(|| self.lost_is_over().then_some(Version::OfNothing));
         self.enqueue_write(session.clone(), expected, 1, waiter, event) && waiter.is_some()
     }
 
@@ -279,13 +279,12 @@ impl StoreClient {
     /// Lets the store keep a session for longer. `true`: `waiter` waits.
     pub fn touch(&mut self, session: &Session, waiter: Option<StreamId>, event: &mut Event<'_>) -> bool {
         self.begin(event);
-        match self.cache.get(&session.id, self.now) {
-            // Its value must not outlive its key.
-            Some(Entry::Session(Record { age: KeyPosition::Older(_), .. })) => {
-                return self.write(session, waiter, event);
-            }
-            Some(Entry::Revoked) => return false,
-            Some(Entry::Session(_) | Entry::Missing | Entry::Unreadable) | None => {}
+        if self.has_ended(&session.id) {
+            return false;
+        }
+        // Its value must not outlive its key.
+        if let Some(Entry::Session(Record { age: KeyPosition::Older(_), .. })) = self.cache.get(&session.id, self.now) {
+            return self.write(session, waiter, event);
         }
         let command = Command::Touch { ttl: self.lifetime(session) };
         let call = self.new_call(session.id, command, Job::Touch { session: session.clone() }, waiter);

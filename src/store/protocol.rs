@@ -43,19 +43,27 @@ impl StoreKey {
     }
 }
 
-/// Which value a compare-and-set expects: an `ETag`, or a value's tag. Means something to the protocol that made it.
+/// Which value a compare-and-set expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(Box<str>);
+pub enum Version {
+    /// An `ETag`, or a value's tag. Means something to the protocol that made it.
+    Text(Box<str>),
+    /// That of nothing, and of a value that has none: a move that expects it finds out what is there, and replaces nothing.
+    OfNothing,
+}
 
 impl Version {
-    /// The version of nothing: a move that expects it finds out what is there, and replaces nothing.
-    pub fn of_nothing() -> Self {
-        Self("\"-\"".into())
-    }
-
     fn new(text: &[u8]) -> Option<Self> {
         let fits = (1..=MAX_VERSION).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
-        std::str::from_utf8(text).ok().filter(|_| fits).map(|text| Self(text.into()))
+        std::str::from_utf8(text).ok().filter(|_| fits).map(|text| Self::Text(text.into()))
+    }
+
+    /// How the protocol writes it, which has no value of the version `of_nothing`.
+    fn text<'a>(&'a self, of_nothing: &'a str) -> &'a str {
+        match self {
+            Self::Text(text) => text,
+            Self::OfNothing => of_nothing,
+        }
     }
 }
 
@@ -164,7 +172,7 @@ pub enum Answer {
     Response {
         /// Its status.
         status: u16,
-        /// Its `ETag`.
+        /// Its `ETag`, where [that matters](Endpoint::tells_etags).
         etag: Option<Vec<u8>>,
         /// Its body.
         body: Vec<u8>,
@@ -175,6 +183,12 @@ pub enum Answer {
 trait Dialect {
     /// Puts a command into the protocol's words.
     fn request(&self, endpoint: &Endpoint, key: &StoreKey, command: &Command) -> Request;
+
+    /// Whether a response tells the version in its `ETag`.
+    fn tells_etags(&self) -> bool;
+
+    /// Whether a response tells by its status that there is a tombstone. Then none hides in a value that cannot be read.
+    fn tells_tombstones(&self) -> bool;
 
     /// Reads a response to `command` with a status below 500.
     fn reply(&self, command: &Command, status: u16, etag: Option<&[u8]>, body: Vec<u8>) -> Result<Reply, Failure>;
@@ -187,6 +201,16 @@ impl Endpoint {
             Protocol::Webdis => &webdis::Webdis,
             Protocol::Upstash => &upstash::Upstash,
         }
+    }
+
+    /// Whether the `ETag` of a response matters.
+    pub fn tells_etags(&self) -> bool {
+        self.dialect().tells_etags()
+    }
+
+    /// Whether a value that cannot be read is no tombstone for sure.
+    pub fn tells_tombstones(&self) -> bool {
+        self.dialect().tells_tombstones()
     }
 
     /// The request that asks for `command`.

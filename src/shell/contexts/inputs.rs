@@ -67,8 +67,8 @@ impl<'a, P: Proxy> ProxyInputs<'a, P> {
         self.known(self.proxy.respond(503, "mooring_store_unavailable", &headers, body)).is_some()
     }
 
-    /// What a call came back with.
-    pub(super) fn answer(&self, body_size: usize) -> Answer {
+    /// What a call came back with. `with_etag`: its `ETag` matters.
+    pub(super) fn answer(&self, body_size: usize, with_etag: bool) -> Answer {
         if body_size > MAX_ANSWER {
             return Answer::TooLarge;
         }
@@ -80,7 +80,10 @@ impl<'a, P: Proxy> ProxyInputs<'a, P> {
         let body =
             if body_size == 0 { Some(Vec::new()) } else { self.known(self.proxy.call_response_body(MAX_ANSWER)) };
         match (status, body) {
-            (Some(status), Some(body)) => Answer::Response { status, etag: header("etag"), body },
+            (Some(status), Some(body)) => {
+                let etag = if with_etag { header("etag") } else { None };
+                Answer::Response { status, etag, body }
+            }
             _ => Answer::Nothing,
         }
     }

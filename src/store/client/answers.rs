@@ -2,7 +2,6 @@
 
 use super::{Call, CallOutcome, Event, Job, LookupOutcome, MAX_TRIES, REVOKE_TRIES, StoreClient, Wake, WriteOutcome};
 use crate::clock::Monotonic;
-use crate::config::Protocol;
 use crate::credential::keyring::KeyPosition;
 use crate::ids::StreamId;
 use crate::observe::metrics::{CallResult, Counter, Fault};
@@ -151,10 +150,8 @@ impl StoreClient {
                 self.learn(call.id, Entry::Revoked, call.at, event);
                 WriteOutcome::Revoked
             }
-            // No tombstone is hidden in it: this protocol tells them by the status. So the value can be put right.
-            SessionReply::Unreadable(version)
-                if self.store.endpoint.protocol == Protocol::Rest && tries < MAX_TRIES =>
-            {
+            // No tombstone is hidden in it, so the value can be put right.
+            SessionReply::Unreadable(version) if self.store.endpoint.tells_tombstones() && tries < MAX_TRIES => {
                 if self.enqueue_write(session, Some(version), tries.saturating_add(1), call.waiter, event) {
                     return Vec::new();
                 }

@@ -21,7 +21,8 @@ pub struct Model {
 impl Version {
     /// Whether a move that expects it may replace this. Scripts expect a tag, with which the value ends.
     fn is_of(&self, value: &str, etag: &str) -> bool {
-        *self.0 == *etag || !self.0.starts_with('"') && value.ends_with(&*self.0)
+        let Self::Text(text) = self else { return false };
+        **text == *etag || !text.starts_with('"') && value.ends_with(&**text)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn words(key: &StoreKey, command: &Command) -> Vec<String> {
         Command::Lookup => words(&["GET", key]),
         Command::Create { value, ttl } => words(&["EVAL", CREATE, "1", key, value, &text::decimal(*ttl)]),
         Command::Move { expected, value, ttl } => {
-            words(&["EVAL", MOVE, "1", key, &expected.0, value, &text::decimal(*ttl)])
+            words(&["EVAL", MOVE, "1", key, expected.text("-"), value, &text::decimal(*ttl)])
         }
         Command::Touch { ttl } => words(&["EVAL", TOUCH, "1", key, &text::decimal(*ttl)]),
         Command::Revoke { tombstone, ttl } => words(&["SET", key, tombstone, "EX", &text::decimal(*ttl)]),
@@ -66,7 +66,7 @@ pub(super) fn reply(command: &Command, result: &Json, ok: bool) -> Result<Reply,
             Json::String(text),
         ) => {
             // What has no tag is not a value of ours. It is handed on all the same: that is for the reader of values to say.
-            let version = version(text.as_bytes()).or_else(|| Version::new(b"-")).ok_or(Failure::Senseless)?;
+            let version = version(text.as_bytes()).unwrap_or(Version::OfNothing);
             Ok(Reply::Value(text.clone().into_bytes(), version))
         }
         _ => Err(Failure::Senseless),

@@ -21,13 +21,23 @@ impl Dialect for Rest {
         let (condition, value, ttl) = match command {
             Command::Lookup => return Request { headers, body: String::new() },
             Command::Create { value, ttl } => (Some(("if-none-match", "*".into())), Some(value), ttl),
-            Command::Move { expected, value, ttl } => (Some(("if-match", expected.0.clone().into())), Some(value), ttl),
+            Command::Move { expected, value, ttl } => {
+                (Some(("if-match", expected.text("\"-\"").into())), Some(value), ttl)
+            }
             Command::Touch { ttl } | Command::Revoke { ttl, .. } => (None, None, ttl),
         };
         headers.extend(condition);
         headers.push((TTL_HEADER, text::decimal(*ttl)));
         headers.extend(value.map(|_| ("content-type", "text/plain".into())));
         Request { headers, body: value.cloned().unwrap_or_default() }
+    }
+
+    fn tells_etags(&self) -> bool {
+        true
+    }
+
+    fn tells_tombstones(&self) -> bool {
+        true
     }
 
     fn reply(&self, command: &Command, status: u16, etag: Option<&[u8]>, body: Vec<u8>) -> Result<Reply, Failure> {

@@ -299,7 +299,7 @@ fn a_tombstone_of_mooring_store_is_one_to_the_gateways_too() {
 #[test]
 fn what_stands_there_and_has_no_tag_is_handed_on_to_be_refused() {
     let [lookup, ..] = replies(Protocol::Upstash, 200, None, r#"{"result":"rubbish"}"#);
-    assert_eq!(lookup, value("rubbish", "-"));
+    assert_eq!(lookup, Ok(Reply::Value("rubbish".into(), Version::OfNothing)));
 }
 
 #[test]

@@ -17,6 +17,14 @@ impl Dialect for Webdis {
         Request { headers, body: text::joined(words.iter().map(|word| escaped(word)), "/") }
     }
 
+    fn tells_etags(&self) -> bool {
+        false
+    }
+
+    fn tells_tombstones(&self) -> bool {
+        false
+    }
+
     fn reply(&self, command: &Command, status: u16, _etag: Option<&[u8]>, body: Vec<u8>) -> Result<Reply, Failure> {
         if status != 200 {
             return Err(Failure::Refused);

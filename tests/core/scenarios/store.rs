@@ -419,3 +419,16 @@ fn what_is_owed_is_counted_as_lost_when_another_configuration_takes_its_place() 
     proxy.configure_store(ROOT, json!({}));
     assert_eq!(proxy.counter("mooring_faults.kind=revocation_lost"), 1);
 }
+
+#[test]
+fn an_etag_is_read_where_the_protocol_has_one() {
+    for (protocol, headers) in [("rest", 2), ("webdis", 1), ("upstash", 1)] {
+        let mut proxy = Proxy::with_store(json!({"protocol": protocol}));
+        proxy.request(ROOT);
+        let call = proxy.sent_one();
+        proxy.host.state().journal = Some(Vec::new());
+        proxy.answer(&call, "404", b"");
+        let journal = proxy.host.state().journal.take().expect("a journal");
+        assert_eq!(journal.iter().filter(|call| **call == Call::Header).count(), headers, "{protocol}: {journal:?}");
+    }
+}

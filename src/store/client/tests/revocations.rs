@@ -194,3 +194,15 @@ fn a_logout_of_which_nobody_knows_the_time_is_tried_again_for_a_minute_all_the_s
     assert_eq!(worker.send().len(), 1);
     assert_eq!(worker.fault(Fault::RevocationLost), 0);
 }
+
+#[test]
+fn a_session_whose_logout_is_owed_is_not_kept_alive_though_the_cache_forgot_it() {
+    let (mut store, mut worker) = (Model::default(), Worker::with(&config(r#","cache":{"entries":1}"#)));
+    worker.revoke(&session(0, A));
+    worker.answer_one(Answer::Nothing);
+    worker.answer_one(Answer::Nothing);
+    worker.write(&numbered(7), None);
+    worker.talk(&mut store);
+    assert!(!worker.touch(&session(0, A)));
+    assert_eq!(worker.send().len(), 0);
+}
