@@ -180,7 +180,7 @@ fn request(criterion: &mut Criterion) {
     let mut proxy = Proxy::default();
     proxy.host.state().now = NOW;
     assert!(proxy.set_up_with(ROOT, CONFIG.into()));
-    let keyring = Config::parse(CONFIG, &|_| None).expect("a configuration").keyring;
+    let keyring = Config::parse(CONFIG, &|_| None).expect("a configuration").shared.keyring.clone();
     let token = token::seal(&session(), &keyring, &Protection::Encrypted { nonce: [9; 24] });
     let lines = browser(&format!("theme=dark; __Host-mooring={token}; lang=en"));
     criterion.bench_function("request/resumed", |b| {

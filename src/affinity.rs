@@ -18,7 +18,7 @@ pub(crate) use turn::Turn;
 use crate::affinity::worker::{Sequence, Worker};
 use crate::carrier::{AnyCarrier, Carriers, Way};
 use crate::clock::{Monotonic, UnixTime};
-use crate::config::Config;
+use crate::config::{Policy, Shared};
 use crate::credential::verified::OpenedToken;
 use crate::headers::{HeaderNames, Headers};
 use crate::observe::decision::Basis;
@@ -55,10 +55,11 @@ pub(crate) trait Inputs {
     fn carried(&self) -> Option<Vec<u8>>;
 }
 
-/// Decides for one configuration.
+/// Decides for one policy of a worker.
 #[derive(Debug)]
 pub(crate) struct Affinity {
-    config: Rc<Config>,
+    shared: Rc<Shared>,
+    policy: Rc<Policy>,
     /// The request headers that are read: [`READ_ALWAYS`] and the internal ones, then those of carriers that are not among them.
     read: HeaderNames,
     /// Which of them each carrier reads.
@@ -128,12 +129,12 @@ impl Exchange {
 }
 
 impl Affinity {
-    /// Decisions by `config`.
-    pub(crate) fn new(config: Rc<Config>) -> Self {
-        let mut affinity = Self { config, read: HeaderNames::new([]), read_by: Vec::new() };
+    /// Decisions by this policy.
+    pub(crate) fn new(shared: Rc<Shared>, policy: Rc<Policy>) -> Self {
+        let mut affinity = Self { shared, policy, read: HeaderNames::new([]), read_by: Vec::new() };
         let mut read: Vec<&str> = READ_ALWAYS.into_iter().chain(affinity.internal_headers()).collect();
         let mut read_by = Vec::new();
-        for carrier in &affinity.config.identify {
+        for carrier in &affinity.policy.identify {
             let header = carrier.request_header();
             read_by.push(read.iter().position(|known| *known == header).unwrap_or(read.len()));
             if !read.contains(&header) {
@@ -146,7 +147,7 @@ impl Affinity {
 
     /// How clients carry sessions: the first that yields one wins.
     fn carriers(&self) -> &[AnyCarrier] {
-        &self.config.identify
+        &self.policy.identify
     }
 
     /// The carrier at this place, in a word.
@@ -167,7 +168,7 @@ impl Affinity {
 
     /// The name under which [`Affinity::carry`] is kept, distinct for each scope.
     pub(crate) fn carried_name(&self) -> String {
-        format!("mooring.session.{}", self.config.scope)
+        format!("mooring.session.{}", self.shared.scope)
     }
 
     /// What clients may send for the filter, and no upstream gets as it came: taken out of trailers, and of headers that cannot be read.
@@ -178,13 +179,13 @@ impl Affinity {
 
     /// Headers that are between filter, bridge and application. Clients neither send nor get them.
     pub(crate) fn internal_headers(&self) -> [&str; 3] {
-        let Config { upstream, app, .. } = &*self.config;
+        let Policy { upstream, app, .. } = &*self.policy;
         [&upstream.header, &app.action_header.name, &app.session_header.name].map(|name| name.as_str())
     }
 
     /// Those of them that are taken away from responses. One that is switched off is the application's own, and costs nothing.
     pub(crate) fn inward_headers(&self) -> impl Iterator<Item = &str> {
-        let Config { app, .. } = &*self.config;
+        let Policy { app, .. } = &*self.policy;
         let enabled = [true, app.action_header.enabled, app.session_header.enabled];
         self.internal_headers().into_iter().zip(enabled).filter(|(_, enabled)| *enabled).map(|(name, _)| name)
     }

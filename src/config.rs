@@ -29,6 +29,7 @@ use crate::text::words::closed_set;
 use cookie::CookieSection;
 use reader::{Field, Object, Report};
 use sha2::{Digest as _, Sha256};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Looks up an environment variable of the Wasm VM.
@@ -37,10 +38,28 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 /// A configuration that kept every rule.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Of a worker.
+    pub shared: Rc<Shared>,
+    /// Of its policy.
+    pub policy: Rc<Policy>,
+}
+
+/// What belongs to a worker, whatever policies its requests have: keys, store and cache.
+#[derive(Clone, Debug)]
+pub struct Shared {
     /// The keys, derived for the scope.
     pub keyring: Keyring,
     /// What separates applications that share keys.
     pub scope: String,
+    /// The session store. `None`: sessions live in their tokens alone.
+    pub store: Option<StoreConfig>,
+    /// How much a worker remembers, and for how long.
+    pub cache: CacheLimits,
+}
+
+/// How sessions are carried, how long they last and where they go.
+#[derive(Clone, Debug)]
+pub struct Policy {
     /// How clients carry their sessions. The first that yields one wins.
     pub identify: Vec<AnyCarrier>,
     /// Whether tokens are issued encrypted as well as signed.
@@ -49,10 +68,6 @@ pub struct Config {
     pub session: Timeouts,
     /// How the host is named to Envoy.
     pub upstream: Upstream,
-    /// The session store. `None`: sessions live in the cookie alone.
-    pub store: Option<StoreConfig>,
-    /// How much a worker remembers, and for how long.
-    pub cache: CacheLimits,
     /// How the application speaks with the filter.
     pub app: App,
     /// Which decisions the access log is told of.
@@ -169,25 +184,28 @@ impl Config {
 
     /// What it comes to, in a line for the log: no secret, no name of a host or a session.
     pub fn summary(&self) -> String {
-        let ways = text::joined(self.identify.iter().map(|carrier| carrier.way().word()), ", ");
+        let Self { shared, policy } = self;
+        let ways = text::joined(policy.identify.iter().map(|carrier| carrier.way().word()), ", ");
         let timeout = |seconds: Option<u32>| {
             seconds.map_or("none".into(), |seconds| duration::show(Duration::from_secs(seconds.into())))
         };
-        let store = match &self.store {
+        let store = match &shared.store {
             Some(store) => format!("{} in the cluster {}", store.endpoint.protocol.word(), store.endpoint.cluster),
             None => "none".into(),
         };
         format!(
             "scope {}; keys {}; by {ways}; absolute timeout {}, idle timeout {}; failover {}, by {}; store {store}",
-            self.scope,
-            text::joined((0..).map_while(|position| self.keyring.id(position)).map(|id| id.as_str()), ", "),
-            timeout(self.session.absolute),
-            timeout(self.session.idle),
-            self.upstream.failover.word(),
-            self.upstream.via.word(),
+            shared.scope,
+            text::joined((0..).map_while(|position| shared.keyring.id(position)).map(|id| id.as_str()), ", "),
+            timeout(policy.session.absolute),
+            timeout(policy.session.idle),
+            policy.upstream.failover.word(),
+            policy.upstream.via.word(),
         )
     }
+}
 
+impl Policy {
     /// The affinity cookie, where sessions may come by one.
     pub fn cookie(&self) -> Option<&CookieCarrier> {
         self.identify.iter().find_map(|carrier| match carrier {
@@ -227,19 +245,17 @@ fn read(root: &Field<'_>, environment: Environment<'_>) -> Option<Config> {
 
     let (keys, scope, CookieSection { carrier: cookie, encrypt }) = (keys?, scope?, cookie?);
     let scope = scope.unwrap_or_else(|| cookie.set_cookie.name()).to_owned();
-    Some(Config {
-        keyring: keys.derive(&scope)?,
-        scope,
+    let shared = Shared { keyring: keys.derive(&scope)?, scope, store: store?, cache: cache? };
+    let policy = Policy {
         identify: ways?.into_iter().map(|way| way.carrier(&cookie)).collect(),
         encrypt,
         session: session?,
         upstream: upstream?,
-        store: store?,
-        cache: cache?,
         app: app?,
         access_log: access_log?,
         debug_header: debug_header?,
-    })
+    };
+    Some(Config { shared: Rc::new(shared), policy: Rc::new(policy) })
 }
 
 /// Names a configuration, to tell whether proxies have the same: the first 8 hexadecimal digits of the SHA-256 of its JSON as it was

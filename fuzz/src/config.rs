@@ -104,26 +104,26 @@ fn kept_by_browsers(cookie: &CookieCarrier) {
 }
 
 fn in_range(config: &Config) {
-    assert!((1..=128).contains(&config.scope.len()) && !config.scope.contains(char::is_control));
+    assert!((1..=128).contains(&config.shared.scope.len()) && !config.shared.scope.contains(char::is_control));
 
-    assert!((1..=8).contains(&config.identify.len()));
-    if let Some(cookie) = config.cookie() {
+    assert!((1..=8).contains(&config.policy.identify.len()));
+    if let Some(cookie) = config.policy.cookie() {
         kept_by_browsers(cookie);
     }
 
-    let session = &config.session;
+    let session = &config.policy.session;
     for timeout in [session.absolute, session.idle].into_iter().flatten() {
         assert!((1..=400 * DAY).contains(&timeout));
     }
     assert!(session.clock_skew <= 3600);
-    assert!((1..=1_000_000).contains(&config.cache.entries));
-    assert!((Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&config.cache.ttl));
+    assert!((1..=1_000_000).contains(&config.shared.cache.entries));
+    assert!((Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&config.shared.cache.ttl));
 
-    let upstream = &config.upstream;
+    let upstream = &config.policy.upstream;
     assert!(upstream.via == Via::StatefulSession || upstream.failover != Failover::None);
-    let app = &config.app;
+    let app = &config.policy.app;
     let mut headers = vec![&upstream.header, &app.action_header.name, &app.session_header.name];
-    headers.extend(&config.debug_header);
+    headers.extend(&config.policy.debug_header);
     for (at, header) in headers.iter().enumerate() {
         let header = header.as_str();
         assert!((1..=128).contains(&header.len()) && header.bytes().all(token), "{header}");
@@ -132,7 +132,7 @@ fn in_range(config: &Config) {
         assert!(headers.iter().take(at).all(|earlier| earlier.as_str() != header), "{header} has two jobs");
     }
 
-    if let Some(store) = &config.store {
+    if let Some(store) = &config.shared.store {
         assert!(session.absolute.is_some(), "a store must know when it may forget");
         if store.on_missing == OnMissing::NewSession {
             assert!((store.create, store.write) == (CreateWhen::AtOnce, WriteMode::Sync));

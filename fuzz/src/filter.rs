@@ -400,9 +400,12 @@ impl Run {
             return;
         }
         let config = self.roots[stream.root].config.clone();
-        let host_header = config.as_ref().map_or("x-mooring-host", |config| config.upstream.header.as_str()).to_owned();
-        let session_header =
-            config.as_ref().map_or("x-mooring-session", |config| config.app.session_header.name.as_str()).to_owned();
+        let host_header =
+            config.as_ref().map_or("x-mooring-host", |config| config.policy.upstream.header.as_str()).to_owned();
+        let session_header = config
+            .as_ref()
+            .map_or("x-mooring-session", |config| config.policy.app.session_header.name.as_str())
+            .to_owned();
         let (status, details) = [
             ("200", "via_upstream"),
             ("200", "via_upstream"),
@@ -435,7 +438,7 @@ impl Run {
         ];
         headers.extend(others.into_iter().enumerate().filter(|(at, _)| more >> at & 1 == 1).map(|(_, line)| line));
 
-        let actions = config.as_ref().is_some_and(|config| config.app.action_header.enabled);
+        let actions = config.as_ref().is_some_and(|config| config.policy.app.action_header.enabled);
         let says = |word: &str| actions && action.to_ascii_lowercase().contains(word);
         // Unread, it is not heeded.
         let broken: Vec<Call> = self.proxy.host.state().broken.keys().copied().collect();
@@ -455,8 +458,8 @@ impl Run {
         let before = self.calls.len();
         self.proxy.respond(id, headers, details, Some(&host), cluster);
         self.take_calls();
-        let sync =
-            config.is_some_and(|config| config.store.as_ref().is_some_and(|store| store.write == WriteMode::Sync));
+        let sync = config
+            .is_some_and(|config| config.shared.store.as_ref().is_some_and(|store| store.write == WriteMode::Sync));
         let awaited = |call: &&Pending| match call.command {
             Command::Lookup => false,
             Command::Create { .. } | Command::Move { .. } | Command::Touch { .. } => sync,
@@ -500,7 +503,8 @@ impl Run {
         }
         let call = self.calls.remove(at % self.calls.len());
         let Some(config) = self.roots[call.root].config.clone() else { return };
-        let Some(Endpoint { protocol, namespace, .. }) = config.store.as_ref().map(|store| &store.endpoint) else {
+        let Some(Endpoint { protocol, namespace, .. }) = config.shared.store.as_ref().map(|store| &store.endpoint)
+        else {
             return;
         };
         let mut serve = || store::answer(&mut self.store, *protocol, &call.key, &call.command);
@@ -517,9 +521,9 @@ impl Run {
             5 => {
                 // What was written for another session, or by somebody with other keys.
                 let session = self.minted(input);
-                let key = StoreKey::of(&session.id, &config.scope, namespace);
+                let key = StoreKey::of(&session.id, &config.shared.scope, namespace);
                 let strange = keyring(3, 0);
-                let keyring = if session.id == call.session { &strange } else { &config.keyring };
+                let keyring = if session.id == call.session { &strange } else { &config.shared.keyring };
                 let found = store::found(*protocol, &value::seal(&session, &key, keyring));
                 self.proxy.tell(&call.sent, found);
             }
@@ -529,7 +533,8 @@ impl Run {
             }
             _ => {
                 let said = serve();
-                let heard = !call.late && self.proxy.host.state().broken.is_empty() && config.cache.entries > 100;
+                let heard =
+                    !call.late && self.proxy.host.state().broken.is_empty() && config.shared.cache.entries > 100;
                 self.proxy.tell(&call.sent, said.clone());
                 if heard && self.store.value(&call.key) == Some("") {
                     self.roots[call.root].ended.insert(call.session);
@@ -774,7 +779,7 @@ fn base64_of(text: &str) -> String {
 
 /// Whether tokens travel in a header too.
 fn carries_in_header(config: &Config) -> bool {
-    config.identify.iter().any(|carrier| matches!(carrier, AnyCarrier::Header(_)))
+    config.policy.identify.iter().any(|carrier| matches!(carrier, AnyCarrier::Header(_)))
 }
 
 /// The sessions of the tokens of a request that may count: the first four cookies of the name, where the cookie belongs to the path, and
@@ -785,7 +790,7 @@ fn sessions(config: &Config, headers: &[Line], now: UnixTime) -> BTreeSet<Sessio
     let path = path.split('?').next().unwrap_or_default();
     let lines = |wanted: &'static str| headers.iter().filter(move |(name, _)| name == wanted.as_bytes());
     let mut tokens: Vec<Vec<u8>> = Vec::new();
-    if let Some(wanted) = config.cookie().map(|cookie| cookie.path.trim_end_matches('/'))
+    if let Some(wanted) = config.policy.cookie().map(|cookie| cookie.path.trim_end_matches('/'))
         && (path == wanted || path.starts_with(&format!("{wanted}/")))
     {
         tokens.extend(lines("cookie").flat_map(|(_, line)| cookie::values(line, COOKIE)).take(4));
@@ -793,6 +798,9 @@ fn sessions(config: &Config, headers: &[Line], now: UnixTime) -> BTreeSet<Sessio
     if carries_in_header(config) {
         tokens.extend(lines(TOKEN_HEADER).map(|(_, value)| value.clone()));
     }
-    let opened = tokens.into_iter().filter_map(|value| token::open(&value, &config.keyring).ok());
-    opened.filter(|(session, _)| config.session.check(session, now).is_ok()).map(|(session, _)| session.id).collect()
+    let opened = tokens.into_iter().filter_map(|value| token::open(&value, &config.shared.keyring).ok());
+    opened
+        .filter(|(session, _)| config.policy.session.check(session, now).is_ok())
+        .map(|(session, _)| session.id)
+        .collect()
 }

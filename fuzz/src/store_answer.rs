@@ -65,11 +65,7 @@ impl Setup {
         let commands = [
             Command::Lookup,
             Command::Create { value: values[0].clone(), ttl: 60 },
-            Command::Move {
-                expected: mooring::store::protocol::Version::OfNothing,
-                value: values[0].clone(),
-                ttl: 60,
-            },
+            Command::Move { expected: mooring::store::protocol::Version::OfNothing, value: values[0].clone(), ttl: 60 },
             Command::Touch { ttl: 60 },
             Command::Revoke { tombstone: values[3].clone(), ttl: 60 },
         ];
@@ -135,7 +131,7 @@ fn answer(data: &[u8], setup: &Setup) {
 
     let answer = Answer::Response { status, etag, body };
     for (protocol, config) in PROTOCOLS.into_iter().zip(&setup.configs) {
-        let gateway = &config.store.as_ref().expect("a store").endpoint;
+        let gateway = &config.shared.store.as_ref().expect("a store").endpoint;
         for command in &setup.commands {
             replied(protocol, command, &answer, gateway.reply(command, answer.clone()));
         }

@@ -139,7 +139,7 @@ impl<'p> Turn<'p, '_> {
     /// Reads the headers, once.
     fn receive<'a>(&self, headers: &'a Headers) -> Received<'a> {
         let mut received = Received { path: b"/", internal: [false; 3], lines: Vec::new() };
-        headers.select(&self.policy.read, |which, value| {
+        headers.select(&self.affinity.read, |which, value| {
             match which {
                 0 => received.path = value,
                 1 => received.internal[0] = true,
@@ -147,7 +147,7 @@ impl<'p> Turn<'p, '_> {
                 3 => received.internal[2] = true,
                 _ => {}
             }
-            if self.policy.read_by.contains(&which) {
+            if self.affinity.read_by.contains(&which) {
                 received.lines.push((which, value));
             }
         });
@@ -157,13 +157,13 @@ impl<'p> Turn<'p, '_> {
     /// The carriers that this request can have a session of, and their places.
     fn carriers_for<'r>(&self, received: &Received<'r>) -> impl Iterator<Item = (usize, &'p AnyCarrier)> + use<'p, 'r> {
         let path = received.path;
-        self.policy.carriers().iter().enumerate().filter(move |(_, carrier)| carrier.covers(path))
+        self.affinity.carriers().iter().enumerate().filter(move |(_, carrier)| carrier.covers(path))
     }
 
     /// What the carrier at this place reads.
     fn lines<'r, 'a>(&self, received: &'r Received<'a>, by: usize) -> Lines<'r, 'a> {
         // A carrier that is not there reads nothing.
-        Lines::of(&received.lines, self.policy.read_by.get(by).copied().unwrap_or(usize::MAX))
+        Lines::of(&received.lines, self.affinity.read_by.get(by).copied().unwrap_or(usize::MAX))
     }
 
     /// Asks what is known of the session, where there is a store to know it.
@@ -199,7 +199,7 @@ impl<'p> Turn<'p, '_> {
         let arrival = |basis| Arrival::with_token(began, basis, by);
         let session = &opened.session;
         let trusted = |opened| Standing::Resumed(Resumed { opened, behind: None });
-        let rules = self.config().store.as_ref();
+        let rules = self.shared().store.as_ref();
         let (basis, standing) = match found {
             LookupOutcome::Session(ref record) if record.generation >= session.generation => {
                 let differs = record.generation != session.generation || !record.pins.agrees_with(&session.pins);
@@ -251,7 +251,7 @@ impl<'p> Turn<'p, '_> {
     fn proceed_unread(&mut self, began: Sequence) -> RequestStep<'p> {
         let basis = Basis::Unread;
         self.count(Counter::Request(basis));
-        let edits = self.policy.not_for_upstreams().map(Edit::Remove).collect();
+        let edits = self.affinity.not_for_upstreams().map(Edit::Remove).collect();
         let arrival = Arrival { began, basis, presented: Carriers::ALL, by: None };
         RequestStep::Proceed(Exchange { arrival, standing: Standing::Unknown, asked: Asked::default() }, edits)
     }
@@ -264,7 +264,7 @@ impl<'p> Turn<'p, '_> {
             Standing::Fresh(_) | Standing::Unconfirmed(_) | Standing::Unknown | Standing::Outside => Asked::default(),
         };
         let mut edits = Vec::with_capacity(4);
-        for (by, carrier) in self.policy.carriers().iter().enumerate() {
+        for (by, carrier) in self.affinity.carriers().iter().enumerate() {
             carrier.strip(self.lines(received, by), &mut edits);
         }
         let exchange = Exchange { arrival, standing, asked };
@@ -310,7 +310,7 @@ impl<'p> Turn<'p, '_> {
     }
 
     fn open(&mut self, value: &[u8], now: UnixTime) -> Result<Rc<OpenedToken>, Invalid> {
-        let (opened, recall) = self.worker.tokens.open(value, &self.config().keyring)?;
+        let (opened, recall) = self.worker.tokens.open(value, &self.shared().keyring)?;
         self.count(match recall {
             Recall::Remembered => Counter::Hit(Memory::Tokens),
             Recall::Verified { .. } => Counter::Miss(Memory::Tokens),
@@ -326,7 +326,7 @@ impl<'p> Turn<'p, '_> {
 
     /// Measures for how long a session had lasted that is found to have timed out.
     fn measure_end(&mut self, session: &Session) {
-        let timeouts = &self.config().session;
+        let timeouts = &self.policy().session;
         let end = timeouts.end(session);
         let idle_end = timeouts.idle.map(|idle| session.renewed.plus(idle));
         // Whichever came first.
@@ -340,7 +340,7 @@ impl<'p> Turn<'p, '_> {
     }
 
     fn check(&self, session: &Session, now: UnixTime) -> Result<(), Untimely> {
-        let timeouts = &self.config().session;
+        let timeouts = &self.policy().session;
         match timeouts.check(session, now) {
             // `now` is a little old, and the session may have begun since, at another worker or proxy.
             Err(Untimely::Future) => timeouts.check(session, self.proxy.now_exactly().unwrap_or(now)),
@@ -352,7 +352,7 @@ impl<'p> Turn<'p, '_> {
     /// strict bridge would refuse a host of another cluster. Any other bridge ignores such a host, and clusters may share
     /// hosts: without a pin for the cluster, the one used last is worth asking for.
     fn ask(&self, session: &Session) -> Asked {
-        let strict = self.config().upstream.failover == Failover::None;
+        let strict = self.policy().upstream.failover == Failover::None;
         let mut pins = session.pins.iter();
         match (pins.next(), pins.next()) {
             (None, _) => Asked::default(),
@@ -372,7 +372,7 @@ impl<'p> Turn<'p, '_> {
         let Exchange { standing, asked, .. } = exchange;
         let id_value = |id: SessionId| id.to_text().into_bytes();
         let id = match standing {
-            _ if !self.config().app.session_header.enabled => None,
+            _ if !self.policy().app.session_header.enabled => None,
             Standing::Resumed(Resumed { opened, .. }) => Some(once(&opened.id_header, || id_value(opened.session.id))),
             Standing::Fresh(id) => Some(id_value(*id)),
             // The application must not take it for a session that goes on.
@@ -388,7 +388,7 @@ impl<'p> Turn<'p, '_> {
                 value()
             }
         });
-        let names = self.policy.internal_headers();
+        let names = self.affinity.internal_headers();
         for ((name, sent), value) in names.into_iter().zip(received.internal).zip([host, None, id]) {
             match value {
                 Some(value) => edits.push(Edit::Set(name, value)),
@@ -401,7 +401,7 @@ impl<'p> Turn<'p, '_> {
     /// The override header, as the bridge reads it.
     fn override_value(&self, host: &HostAddr) -> Vec<u8> {
         let host = host.to_text();
-        match self.config().upstream.via {
+        match self.policy().upstream.via {
             Via::StatefulSession => base64::standard(host.as_bytes()).into_bytes(),
             Via::OverrideHost => host.into_bytes(),
         }

@@ -134,7 +134,7 @@ impl<'p> Turn<'p, '_> {
             (_, None) => (Outcome::Failed, Change::Keep).into(),
         };
         let displaced = displaced.then(|| self.why_displaced());
-        let decision = Decision { outcome, basis: arrival.basis, by: self.policy.way(arrival.by), displaced };
+        let decision = Decision { outcome, basis: arrival.basis, by: self.affinity.way(arrival.by), displaced };
         let writes = self.tell(stream, &change);
         let held = HeldResponse { writes, arrival, decision, change };
         if writes > 0 {
@@ -179,7 +179,7 @@ impl<'p> Turn<'p, '_> {
 
     /// Tells the store of a change. For how many writes the response waits.
     fn tell(&mut self, stream: StreamId, change: &Change) -> u8 {
-        let Some(rules) = &self.config().store else { return 0 };
+        let Some(rules) = &self.shared().store else { return 0 };
         let waiter = Some(stream).filter(|_| rules.write == config::WriteMode::Sync);
         let told = match change {
             Change::Keep | Change::End { session: None, .. } => return 0,
@@ -218,29 +218,29 @@ impl<'p> Turn<'p, '_> {
             self.worker.counts.add_pin(&host);
         }
         edits.extend(self.report(Decision { outcome, ..decision }));
-        if let Some(name) = &self.config().debug_header {
+        if let Some(name) = &self.policy().debug_header {
             edits.push(Edit::Set(name.as_str(), outcome.word().into()));
         }
     }
 
     /// Reads what is meant for the filter, and takes it from the response.
     fn listen(&mut self, edits: &mut Vec<Edit<'p>>) -> Signals {
-        let [host_header, action_header, session_header] = self.policy.internal_headers();
-        let bridge = match self.config().upstream.via {
+        let [host_header, action_header, session_header] = self.affinity.internal_headers();
+        let bridge = match self.policy().upstream.via {
             Via::StatefulSession => self.proxy.response_header(host_header).is_some(),
             Via::OverrideHost => false,
         };
         // The other bridge never speaks: what stands there is the upstream's doing.
-        if bridge || self.config().upstream.via == Via::OverrideHost {
+        if bridge || self.policy().upstream.via == Via::OverrideHost {
             edits.push(Edit::Remove(host_header));
         }
         // What is switched off is the application's affair, and costs nothing.
-        let spoken = self.config().app.action_header.enabled && self.proxy.response_header(action_header).is_some();
+        let spoken = self.policy().app.action_header.enabled && self.proxy.response_header(action_header).is_some();
         if spoken {
             edits.push(Edit::Remove(action_header));
         }
         // An upstream that echoes what it got must not tell the client its session id.
-        if self.config().app.session_header.enabled {
+        if self.policy().app.session_header.enabled {
             edits.push(Edit::Remove(session_header));
         }
         let headers = if spoken { self.proxy.response_headers() } else { None };
@@ -271,7 +271,7 @@ impl<'p> Turn<'p, '_> {
             Standing::Resumed(Resumed { opened, behind }) => {
                 let session = &opened.session;
                 let elsewhere = self.served_elsewhere(heard, &exchange.asked);
-                let renewal = self.config().session.renewal_due(session, now);
+                let renewal = self.policy().session.renewal_due(session, now);
                 let due = match (opened.age, renewal, behind) {
                     (KeyPosition::Older(_), _, _) => Some((Outcome::Rekeyed, StoreUpdate::Write)),
                     (KeyPosition::Current, true, _) => Some((Outcome::Renewed, StoreUpdate::Touch)),
@@ -284,7 +284,7 @@ impl<'p> Turn<'p, '_> {
                 let origin = self.origin();
                 let moment = self.moment();
                 // A request that is under way is no idleness, but nothing lasts beyond the absolute end.
-                let ended_meanwhile = self.config().session.end(session).is_some_and(|end| now >= end);
+                let ended_meanwhile = self.policy().session.end(session).is_some_and(|end| now >= end);
                 if origin != Origin::Upstream || ended_meanwhile {
                     return (Outcome::Untouched, Change::Keep).into();
                 }
@@ -312,13 +312,13 @@ impl<'p> Turn<'p, '_> {
     }
 
     fn create(&mut self, id: SessionId, heard: &Signals, now: UnixTime) -> (Outcome, Change) {
-        if self.config().upstream.via == Via::StatefulSession && !heard.bridge {
+        if self.policy().upstream.via == Via::StatefulSession && !heard.bridge {
             self.count(Counter::Fault(Fault::BridgeSilent));
         }
         // The upstream knows `id` already, and asked for another.
         let id = if heard.action == Some(AppAction::Rotate) { self.new_id() } else { Some(id) };
         let Some(id) = id else { return (Outcome::Failed, Change::Keep) };
-        let mut session = Session::begin(id, now, &self.config().session);
+        let mut session = Session::begin(id, now, &self.policy().session);
         if heard.action != Some(AppAction::Release)
             && let Some((cluster, host)) = self.serving()
         {
@@ -354,7 +354,7 @@ impl<'p> Turn<'p, '_> {
     }
 
     fn served_elsewhere(&self, heard: &Signals, asked: &Asked) -> bool {
-        match self.config().upstream.via {
+        match self.policy().upstream.via {
             Via::StatefulSession => heard.bridge,
             Via::OverrideHost => self.proxy.upstream_address().and_then(|text| HostAddr::parse(&text)) != asked.host,
         }
@@ -365,7 +365,7 @@ impl<'p> Turn<'p, '_> {
         let Some((cluster, host)) = self.serving() else { return Repin::Same };
         let (repin, displaces) = match session.pins.host_in(cluster) {
             Some(pinned) if *pinned == host => return Repin::Same,
-            Some(_) if self.config().upstream.failover != Failover::Sticky => return Repin::Kept,
+            Some(_) if self.policy().upstream.failover != Failover::Sticky => return Repin::Kept,
             Some(_) => (Repin::Moved, true),
             None => (Repin::Pinned, session.pins.len() == MAX_PINS),
         };
@@ -381,7 +381,7 @@ impl<'p> Turn<'p, '_> {
     fn release(&self, session: &mut Session, cluster: ClusterId, host: &HostAddr) -> bool {
         let forget = session.pins.host_in(cluster).is_some_and(|pinned| {
             // A session that would have moved here prefers this host as well.
-            pinned == host || self.config().upstream.failover == Failover::Sticky
+            pinned == host || self.policy().upstream.failover == Failover::Sticky
         });
         if forget {
             session.pins.remove(cluster);
@@ -392,7 +392,7 @@ impl<'p> Turn<'p, '_> {
 
     /// Carries out a change. `false` when it could not be.
     fn apply(&mut self, change: Change, by: Option<usize>, edits: &mut Vec<Edit<'p>>) -> bool {
-        let carriers = self.policy.carriers();
+        let carriers = self.affinity.carriers();
         let session = match &change {
             Change::Keep => return true,
             Change::End { clear, .. } => {
@@ -414,7 +414,7 @@ impl<'p> Turn<'p, '_> {
             // Nothing older of a new session is about; a logout was noted when it was decided.
             Change::Keep | Change::Begin(_) | Change::End { .. } => {}
         }
-        let max_age = self.config().session.max_age(session, session.renewed);
+        let max_age = self.policy().session.max_age(session, session.renewed);
         let response = self.proxy.response_headers().unwrap_or_default();
         carrier.issue(&token, max_age, &response, edits);
         keep_private(&response, edits);
@@ -423,7 +423,7 @@ impl<'p> Turn<'p, '_> {
 
     /// The token of a session. `None` without randomness.
     fn seal(&mut self, session: &Session) -> Option<String> {
-        let protection = if self.config().encrypt {
+        let protection = if self.policy().encrypt {
             let Some(nonce) = self.proxy.random_nonce() else {
                 self.count(Counter::Fault(Fault::Randomness));
                 return None;
@@ -432,7 +432,7 @@ impl<'p> Turn<'p, '_> {
         } else {
             Protection::Signed
         };
-        Some(token::seal(session, &self.config().keyring, &protection))
+        Some(token::seal(session, &self.shared().keyring, &protection))
     }
 
     /// A logout. It needs neither time nor randomness, and where the request could not be read every token goes.

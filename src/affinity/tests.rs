@@ -133,10 +133,18 @@ struct Scene {
 const KEYS: &str = r#"{"id":"new","secret":{"base64":"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="}},
     {"id":"old","secret":{"base64":"QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="}}"#;
 
-fn affinity(members: &str) -> Affinity {
+fn config(members: &str) -> Config {
     let comma = if members.is_empty() { "" } else { "," };
     let json = format!(r#"{{"keys":[{KEYS}],"cookie":{{"name":"m"}}{comma}{members}}}"#);
-    Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()))
+    read(&json)
+}
+
+fn read(json: &str) -> Config {
+    Config::parse(json.as_bytes(), &|_| None).unwrap()
+}
+
+fn affinity(config: &Config) -> Affinity {
+    Affinity::new(Rc::clone(&config.shared), Rc::clone(&config.policy))
 }
 
 /// What a response did, as the client sees it.
@@ -149,8 +157,8 @@ enum Cookie {
 
 impl Scene {
     fn new(members: &str) -> Self {
-        let affinity = affinity(members);
-        let worker = Worker::new(&affinity.config, 0);
+        let config = config(members);
+        let (affinity, worker) = (affinity(&config), Worker::new(&config, 0));
         Self { affinity, worker, proxy: Proxy::default(), cookie: None, logged: None }
     }
 
@@ -164,14 +172,24 @@ impl Scene {
         scene
     }
 
-    /// The configuration, to be changed.
-    fn config(&mut self) -> &mut Config {
-        Rc::make_mut(&mut self.affinity.config)
+    /// As it is by now.
+    fn config(&self) -> Config {
+        Config { shared: Rc::clone(&self.affinity.shared), policy: Rc::clone(&self.affinity.policy) }
+    }
+
+    /// The policy, to be changed.
+    fn policy(&mut self) -> &mut Policy {
+        Rc::make_mut(&mut self.affinity.policy)
+    }
+
+    /// What policies share, to be changed.
+    fn shared(&mut self) -> &mut Shared {
+        Rc::make_mut(&mut self.affinity.shared)
     }
 
     /// The cookie's carrier, to be changed.
     fn cookie_carrier(&mut self) -> &mut CookieCarrier {
-        match self.config().identify.first_mut() {
+        match self.policy().identify.first_mut() {
             Some(AnyCarrier::Cookie(carrier)) => carrier,
             other => panic!("{other:?}"),
         }
@@ -247,7 +265,7 @@ impl Scene {
     }
 
     fn session(&self) -> Session {
-        token::open(self.cookie.as_ref().unwrap().as_bytes(), &self.affinity.config.keyring).unwrap().0
+        token::open(self.cookie.as_ref().unwrap().as_bytes(), &self.affinity.shared.keyring).unwrap().0
     }
 
     fn pin(&self, cluster: &str) -> Option<String> {
@@ -256,7 +274,7 @@ impl Scene {
 
     /// The one outcome since last time, by its word.
     fn outcome(&mut self) -> &'static str {
-        let counted = std::mem::take(&mut self.worker.counts).take_named(&self.affinity.config.keyring);
+        let counted = std::mem::take(&mut self.worker.counts).take_named(&self.affinity.shared.keyring);
         let outcomes: Vec<&str> = counted
             .iter()
             .filter_map(|(name, _)| name.strip_prefix("mooring_sessions.outcome=")?.split('.').next())

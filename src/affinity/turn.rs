@@ -3,7 +3,7 @@
 use super::{Affinity, Arrival, Exchange, HeldResponse, Inputs, PausedRequest};
 use crate::affinity::worker::Worker;
 use crate::clock::Monotonic;
-use crate::config::{AccessLog, Config};
+use crate::config::{AccessLog, Policy, Shared};
 use crate::headers::Edit;
 use crate::ids::CallId;
 use crate::observe::decision::{Basis, Decision, Outcome};
@@ -14,7 +14,7 @@ use std::cell::Cell;
 
 /// One callback of a stream: by which configuration it is decided, what the worker remembers, what the proxy says, and when it is.
 pub(crate) struct Turn<'p, 't> {
-    pub(super) policy: &'p Affinity,
+    pub(super) affinity: &'p Affinity,
     pub(crate) worker: &'t mut Worker,
     pub(super) proxy: &'t dyn Inputs,
     /// `None`: not asked for yet.
@@ -22,17 +22,22 @@ pub(crate) struct Turn<'p, 't> {
 }
 
 impl<'p, 't> Turn<'p, 't> {
-    pub(super) fn new(policy: &'p Affinity, worker: &'t mut Worker, proxy: &'t dyn Inputs) -> Self {
-        Self { policy, worker, proxy, moment: Cell::new(None) }
+    pub(super) fn new(affinity: &'p Affinity, worker: &'t mut Worker, proxy: &'t dyn Inputs) -> Self {
+        Self { affinity, worker, proxy, moment: Cell::new(None) }
     }
 
     /// The configuration's decisions that need no turn.
-    pub(crate) fn policy(&self) -> &'p Affinity {
-        self.policy
+    pub(crate) fn affinity(&self) -> &'p Affinity {
+        self.affinity
     }
 
-    pub(super) fn config(&self) -> &'p Config {
-        &self.policy.config
+    pub(super) fn policy(&self) -> &'p Policy {
+        &self.affinity.policy
+    }
+
+    /// What every policy of the worker shares.
+    pub(super) fn shared(&self) -> &'p Shared {
+        &self.affinity.shared
     }
 
     /// The time of the callback. The proxy is asked once, at the first need.
@@ -85,7 +90,7 @@ impl<'p, 't> Turn<'p, 't> {
 
     fn report_plain(&mut self, outcome: Outcome, arrival: &Arrival) -> Option<Edit<'p>> {
         let Arrival { basis, by, .. } = *arrival;
-        self.report(Decision { outcome, basis, by: self.policy.way(by), displaced: None })
+        self.report(Decision { outcome, basis, by: self.affinity.way(by), displaced: None })
     }
 
     /// Counts what was decided on a request, and tells the access log.
@@ -94,7 +99,7 @@ impl<'p, 't> Turn<'p, 't> {
         if let Some(why) = decision.displaced {
             self.count(Counter::Displaced(why));
         }
-        let logged = self.config().access_log == AccessLog::All || !decision.is_plain();
+        let logged = self.policy().access_log == AccessLog::All || !decision.is_plain();
         logged.then(|| Edit::Log(decision.line()))
     }
 }

@@ -10,7 +10,6 @@ use crate::observe::log::Seen;
 use crate::observe::metrics::{Counter, Counts, Fault, Gauge, Memory};
 use crate::session::SessionId;
 use crate::store::client::StoreClient;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Of how many sessions a worker remembers the latest changes.
@@ -101,8 +100,8 @@ impl Default for Worker {
 
 impl Worker {
     /// A worker for this configuration. `seed`: random bits ([`StoreClient::new`]).
-    pub(crate) fn new(config: &Rc<Config>, seed: u32) -> Self {
-        let tokens = VerifiedTokens::new(config.cache.entries);
+    pub(crate) fn new(config: &Config, seed: u32) -> Self {
+        let tokens = VerifiedTokens::new(config.shared.cache.entries);
         Self { store: StoreClient::new(config, seed), tokens, ..Self::default() }
     }
 

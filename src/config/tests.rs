@@ -41,28 +41,28 @@ fn refused(json: &str, start: &str) {
 #[test]
 fn keys_are_enough_and_the_rest_has_the_documented_defaults() {
     let config = accepted("");
-    assert_eq!(config.cookie().unwrap().set_cookie.name(), "__Host-mooring");
+    assert_eq!(config.policy.cookie().unwrap().set_cookie.name(), "__Host-mooring");
     assert_eq!(
-        config.cookie().unwrap().set_cookie.issue("t", None),
+        config.policy.cookie().unwrap().set_cookie.issue("t", None),
         "__Host-mooring=t; Path=/; SameSite=Lax; Secure; HttpOnly"
     );
-    assert_eq!(config.scope, "__Host-mooring");
-    let cookie = config.cookie().unwrap();
-    assert!(config.encrypt && !cookie.forward && !cookie.persistent);
-    assert_eq!(config.session, Timeouts { absolute: Some(28_800), idle: Some(1_800), clock_skew: 60 });
-    assert_eq!((config.upstream.via, config.upstream.failover), (Via::StatefulSession, Failover::Sticky));
-    assert_eq!(config.upstream.header.as_str(), "x-mooring-host");
-    assert_eq!(config.cache, CacheLimits { entries: 10_000, ttl: Duration::from_secs(30) });
-    assert_eq!(config.app.action_header.name.as_str(), "x-mooring-action");
-    assert_eq!(config.app.session_header.name.as_str(), "x-mooring-session");
-    assert!(config.app.action_header.enabled && config.app.session_header.enabled);
-    assert_eq!(config.debug_header, None);
-    assert_eq!(config.store, None);
+    assert_eq!(config.shared.scope, "__Host-mooring");
+    let cookie = config.policy.cookie().unwrap();
+    assert!(config.policy.encrypt && !cookie.forward && !cookie.persistent);
+    assert_eq!(config.policy.session, Timeouts { absolute: Some(28_800), idle: Some(1_800), clock_skew: 60 });
+    assert_eq!((config.policy.upstream.via, config.policy.upstream.failover), (Via::StatefulSession, Failover::Sticky));
+    assert_eq!(config.policy.upstream.header.as_str(), "x-mooring-host");
+    assert_eq!(config.shared.cache, CacheLimits { entries: 10_000, ttl: Duration::from_secs(30) });
+    assert_eq!(config.policy.app.action_header.name.as_str(), "x-mooring-action");
+    assert_eq!(config.policy.app.session_header.name.as_str(), "x-mooring-session");
+    assert!(config.policy.app.action_header.enabled && config.policy.app.session_header.enabled);
+    assert_eq!(config.policy.debug_header, None);
+    assert_eq!(config.shared.store, None);
 }
 
 #[test]
 fn a_store_needs_a_cluster_and_the_rest_has_the_documented_defaults() {
-    let store = accepted(r#""store":{"cluster":"session_store"}"#).store.unwrap();
+    let store = accepted(r#""store":{"cluster":"session_store"}"#).shared.store.clone().unwrap();
     let endpoint = Endpoint {
         protocol: Protocol::Rest,
         cluster: "session_store".into(),
@@ -79,7 +79,7 @@ fn a_store_needs_a_cluster_and_the_rest_has_the_documented_defaults() {
         write: WriteMode::Async,
     };
     assert_eq!(store, defaults);
-    assert_eq!(accepted(r#""store":null"#).store, None);
+    assert_eq!(accepted(r#""store":null"#).shared.store, None);
 }
 
 #[test]
@@ -88,7 +88,9 @@ fn every_field_of_a_store_is_read() {
         r#""store":{"protocol":"upstash","cluster":"c","authority":"a.example","token":{"env":"TOKEN"},"namespace":"n.1",
         "timeout":"2s","create":"at_once","on_missing":"new_session","on_error":"fail","write":"sync"}"#,
     )
+    .shared
     .store
+    .clone()
     .unwrap();
     let endpoint = Endpoint {
         protocol: Protocol::Upstash,
@@ -108,19 +110,19 @@ fn every_field_of_a_store_is_read() {
     assert_eq!(store, expected);
     assert!(store.endpoint.token.is_some() && !format!("{store:?}").contains("s3cret"));
     let webdis = r#""store":{"protocol":"webdis","cluster":"c","token":{"text":"user:password"}}"#;
-    assert_eq!(accepted(webdis).store.unwrap().endpoint.token, AccessToken::new(b"user:password"));
+    assert_eq!(accepted(webdis).shared.store.as_ref().unwrap().endpoint.token, AccessToken::new(b"user:password"));
 }
 
 #[test]
 fn the_default_name_promises_only_what_the_attributes_keep() {
     for members in [r#""secure":false"#, r#""path":"/shop""#, r#""domain":"example.com""#] {
         assert_eq!(
-            accepted(&format!(r#""cookie":{{{members}}}"#)).cookie().unwrap().set_cookie.name(),
+            accepted(&format!(r#""cookie":{{{members}}}"#)).policy.cookie().unwrap().set_cookie.name(),
             "mooring",
             "{members}"
         );
     }
-    assert_eq!(accepted(r#""cookie":{"domain":null}"#).cookie().unwrap().set_cookie.name(), "__Host-mooring");
+    assert_eq!(accepted(r#""cookie":{"domain":null}"#).policy.cookie().unwrap().set_cookie.name(), "__Host-mooring");
 }
 
 #[test]
@@ -134,24 +136,24 @@ fn every_field_is_read() {
         "app":{"action_header":null,"session_header":"x-s"},"debug_header":"X-Debug""#,
     );
     assert_eq!(
-        config.cookie().unwrap().set_cookie.issue("t", None),
+        config.policy.cookie().unwrap().set_cookie.issue("t", None),
         "m=t; Path=/p; Domain=example.com; SameSite=None; Secure; Partitioned"
     );
-    assert_eq!(config.scope, "shop");
-    let cookie = config.cookie().unwrap();
-    assert!(cookie.persistent && !config.encrypt && cookie.forward);
-    assert_eq!(config.session, Timeouts { absolute: None, idle: Some(604_800), clock_skew: 60 });
-    assert_eq!((config.upstream.via, config.upstream.failover), (Via::OverrideHost, Failover::Temporary));
-    assert_eq!(config.upstream.header.as_str(), "x-pin");
-    assert_eq!(config.cache, CacheLimits { entries: 10_000, ttl: Duration::from_millis(500) });
-    assert!(!config.app.action_header.enabled, "null turns it off");
+    assert_eq!(config.shared.scope, "shop");
+    let cookie = config.policy.cookie().unwrap();
+    assert!(cookie.persistent && !config.policy.encrypt && cookie.forward);
+    assert_eq!(config.policy.session, Timeouts { absolute: None, idle: Some(604_800), clock_skew: 60 });
+    assert_eq!((config.policy.upstream.via, config.policy.upstream.failover), (Via::OverrideHost, Failover::Temporary));
+    assert_eq!(config.policy.upstream.header.as_str(), "x-pin");
+    assert_eq!(config.shared.cache, CacheLimits { entries: 10_000, ttl: Duration::from_millis(500) });
+    assert!(!config.policy.app.action_header.enabled, "null turns it off");
     assert_eq!(
-        config.app.action_header.name.as_str(),
+        config.policy.app.action_header.name.as_str(),
         "x-mooring-action",
         "and a client's own is dropped all the same"
     );
-    assert_eq!(config.app.session_header.name.as_str(), "x-s");
-    assert_eq!(config.debug_header.map(|name| name.to_string()).as_deref(), Some("x-debug"));
+    assert_eq!(config.policy.app.session_header.name.as_str(), "x-s");
+    assert_eq!(config.policy.debug_header.as_ref().map(|name| name.to_string()).as_deref(), Some("x-debug"));
 }
 
 #[test]
@@ -160,9 +162,9 @@ fn secrets_come_from_the_environment_or_the_config() {
         r#"{{"keys":[{{"id":"new","secret":{{"env":"KEY"}}}},{{"id":"old","secret":{{"base64":"{SECRET_2}"}}}}]}}"#
     ))
     .unwrap();
-    assert_eq!(config.keyring.signing().id.as_str(), "new");
-    assert!(config.keyring.find(b"old").is_some());
-    assert!(config.keyring.find(b"other").is_none());
+    assert_eq!(config.shared.keyring.signing().id.as_str(), "new");
+    assert!(config.shared.keyring.find(b"old").is_some());
+    assert!(config.shared.keyring.find(b"other").is_none());
     let url_safe = "-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_-_8";
     assert!(parse(&format!(r#"{{"keys":[{{"id":"k","secret":{{"base64":"{url_safe}"}}}}]}}"#)).is_ok());
 }
@@ -383,7 +385,7 @@ fn no_error_repeats_what_may_be_a_secret() {
 #[test]
 fn sessions_are_identified_by_cookie_unless_the_config_says_otherwise() {
     let ways = |members: &str| -> Vec<&str> {
-        accepted(members).identify.iter().map(|carrier| carrier.way().word()).collect()
+        accepted(members).policy.identify.iter().map(|carrier| carrier.way().word()).collect()
     };
     assert_eq!(ways(r#""cookie":{}"#), ["cookie"]);
     assert_eq!(ways(r#""identify":[{"header":{}},{"cookie":{}}]"#), ["header", "cookie"]);

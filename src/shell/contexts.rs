@@ -118,8 +118,7 @@ impl<P: Proxy> Contexts<P> {
         let failed = |what: &str, status: Status| format!("mooring: the proxy cannot {what} ({status})");
         let json = self.proxy.plugin_configuration().map_err(|status| failed("give the configuration", status))?;
         let config = Config::parse(&json, &|name| self.proxy.environment_variable(name)).map_err(|e| e.to_string())?;
-        let config = Rc::new(config);
-        let affinity = Affinity::new(Rc::clone(&config));
+        let affinity = Affinity::new(Rc::clone(&config.shared), Rc::clone(&config.policy));
         let carried_name = affinity.carried_name();
         self.proxy.declare_request_property(&carried_name).map_err(|status| failed("declare a property", status))?;
         let version = config::version(&json);
@@ -128,7 +127,7 @@ impl<P: Proxy> Contexts<P> {
         self.proxy.set_tick_period(TICK).map_err(|status| failed("set a timer", status))?;
         let clock = self.proxy.now().ok();
         let mut seed = [0; 4];
-        if config.store.is_some() {
+        if config.shared.store.is_some() {
             // Without, workers probe a store together.
             let _ = self.proxy.random(&mut seed);
         }
@@ -216,11 +215,11 @@ impl<P: Proxy> Contexts<P> {
     pub fn on_trailers(&mut self, id: StreamId, map: HeaderMap) {
         let Some((proxy, plugin, _)) = self.parts(id) else { return };
         plugin.turn(proxy, |inputs, turn| {
-            let policy = turn.policy();
+            let affinity = turn.affinity();
             let edits = if map == HeaderMap::ResponseTrailers {
-                policy.inward_headers().map(Edit::Remove).collect()
+                affinity.inward_headers().map(Edit::Remove).collect()
             } else {
-                policy.not_for_upstreams().map(Edit::Remove).collect()
+                affinity.not_for_upstreams().map(Edit::Remove).collect()
             };
             inputs.apply(map, edits);
         });

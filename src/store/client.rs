@@ -10,11 +10,11 @@ mod queue;
 
 use crate::clock::Monotonic;
 use crate::config::Endpoint;
-use crate::config::{Config, OnMissing, StoreConfig};
+use crate::config::{Config, OnMissing, Shared, StoreConfig};
 use crate::credential::keyring::KeyPosition;
 use crate::ids::{CallId, StreamId};
 use crate::observe::metrics::{CallResult, Counter, Counts, Fault, Histogram, Memory, Operation};
-use crate::session::{Session, SessionId};
+use crate::session::{Session, SessionId, Timeouts};
 use crate::store::breaker::Breaker;
 use crate::store::cache::{Cache, Entry, Record};
 use crate::store::protocol::{Answer, Command, Failure, Request, StoreKey, Version};
@@ -165,7 +165,8 @@ impl Call {
 /// A worker's side of the session store.
 #[derive(Debug)]
 pub struct StoreClient {
-    config: Rc<Config>,
+    shared: Rc<Shared>,
+    timeouts: Timeouts,
     store: StoreConfig,
     cache: Cache,
     breaker: Breaker,
@@ -187,11 +188,12 @@ pub struct StoreClient {
 
 impl StoreClient {
     /// A client of the config's store, if it has one. `seed`: random bits for the breaker ([`Breaker::jittered`]).
-    pub fn new(config: &Rc<Config>, seed: u32) -> Option<Self> {
+    pub fn new(config: &Config, seed: u32) -> Option<Self> {
         Some(Self {
-            store: config.store.clone()?,
-            cache: Cache::new(config.cache.entries, config.cache.ttl),
-            config: Rc::clone(config),
+            store: config.shared.store.clone()?,
+            cache: Cache::new(config.shared.cache.entries, config.shared.cache.ttl),
+            shared: Rc::clone(&config.shared),
+            timeouts: config.policy.session,
             breaker: Breaker::jittered(seed),
             revocations: VecDeque::new(),
             fresh: Vec::new(),
@@ -295,11 +297,11 @@ impl StoreClient {
     pub fn revoke(&mut self, session: &Session, waiter: StreamId, event: &mut Event<'_>) -> bool {
         self.begin(event);
         self.learn(session.id, Entry::Revoked, self.now, event);
-        let end = session.end.or_else(|| self.config.session.end(session)).unwrap_or(session.renewed);
+        let end = session.end.or_else(|| self.timeouts.end(session)).unwrap_or(session.renewed);
         let left = u32::try_from(end.seconds_since(session.renewed)).unwrap_or(u32::MAX);
         let key = self.key(&session.id);
         let command = Command::Revoke {
-            tombstone: value::tombstone(&key, &self.config.keyring),
+            tombstone: value::tombstone(&key, &self.shared.keyring),
             ttl: left.saturating_add(self.margin()),
         };
         let give_up = Monotonic(self.now.0.saturating_add(REVOKE_FOR));
@@ -491,7 +493,7 @@ impl StoreClient {
     }
 
     fn key(&self, id: &SessionId) -> StoreKey {
-        StoreKey::of(id, &self.config.scope, &self.store.endpoint.namespace)
+        StoreKey::of(id, &self.shared.scope, &self.store.endpoint.namespace)
     }
 
     fn new_call(&self, id: SessionId, command: Command, job: Job, waiter: Option<StreamId>) -> Call {
@@ -500,12 +502,12 @@ impl StoreClient {
 
     /// For how many seconds longer than a session its entry lives: a proxy whose clock is late still takes the token.
     fn margin(&self) -> u32 {
-        MARGIN.max(self.config.session.clock_skew)
+        MARGIN.max(self.timeouts.clock_skew)
     }
 
     /// For how many seconds the store must know a session that was renewed just now.
     fn lifetime(&self, session: &Session) -> u32 {
-        let left = self.config.session.max_age(session, session.renewed);
+        let left = self.timeouts.max_age(session, session.renewed);
         u32::try_from(left).unwrap_or(u32::MAX).saturating_add(self.margin())
     }
 
@@ -517,7 +519,7 @@ impl StoreClient {
         waiter: Option<StreamId>,
         event: &mut Event<'_>,
     ) -> bool {
-        let value = value::seal(&session, &self.key(&session.id), &self.config.keyring);
+        let value = value::seal(&session, &self.key(&session.id), &self.shared.keyring);
         let ttl = self.lifetime(&session);
         let command = match expected {
             Some(expected) => Command::Move { expected, value, ttl },

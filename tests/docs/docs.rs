@@ -285,7 +285,7 @@ fn keyring(first: &str, scope: &str) -> Keyring {
         json!({"id": id, "secret": {"base64": secret}})
     };
     let keys: Vec<Value> = secrets.into_iter().map(key).collect();
-    parse(&json!({"keys": keys, "scope": scope}).to_string()).unwrap().keyring
+    parse(&json!({"keys": keys, "scope": scope}).to_string()).unwrap().shared.keyring.clone()
 }
 
 fn store_key(vector: &Value, id: &str) -> StoreKey {

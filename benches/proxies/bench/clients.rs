@@ -107,15 +107,15 @@ impl Sessions {
     fn cookie(&self, client: usize, host: u16) -> String {
         // As random as the plugin's, and the same in every round.
         let id = (client as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        let mut session = Session::begin(SessionId(id.to_be_bytes()), self.began, &self.config.session);
+        let mut session = Session::begin(SessionId(id.to_be_bytes()), self.began, &self.config.policy.session);
         session.renewed = UnixTime(tokens::now());
         let host = HostAddr::parse(format!("127.0.0.1:{host}").as_bytes()).expect("an address");
         session.pins.set(Pin { cluster: ClusterId::of(b"app"), host });
         let mut nonce = [0; 24];
         fastrand::fill(&mut nonce);
-        let protection = if self.config.encrypt { Protection::Encrypted { nonce } } else { Protection::Signed };
-        let token = token::seal(&session, &self.config.keyring, &protection);
-        let cookie = self.config.cookie().expect("a cookie");
+        let protection = if self.config.policy.encrypt { Protection::Encrypted { nonce } } else { Protection::Signed };
+        let token = token::seal(&session, &self.config.shared.keyring, &protection);
+        let cookie = self.config.policy.cookie().expect("a cookie");
         format!("{}={token}", cookie.set_cookie.name())
     }
 }

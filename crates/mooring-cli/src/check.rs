@@ -8,7 +8,7 @@ use clap::Args;
 use mooring::carrier::AnyCarrier;
 use mooring::carrier::cookie::CookieCarrier;
 use mooring::carrier::header::{HeaderCarrier, IssueTo};
-use mooring::config::{AppHeader, Config, ConfigError, ConfigErrors, version};
+use mooring::config::{AppHeader, Config, ConfigError, ConfigErrors, Policy, Shared, version};
 use mooring::headers::HeaderName;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -171,19 +171,9 @@ struct Summary {
 impl Summary {
     fn of(config: &Config, json: &Value, plugin: &Plugin) -> Self {
         // Whole, so that a new field is not forgotten here.
-        let Config {
-            keyring: _,
-            scope,
-            identify,
-            encrypt,
-            session,
-            upstream,
-            store,
-            cache,
-            app,
-            access_log,
-            debug_header,
-        } = config;
+        let Config { shared, policy } = config;
+        let Shared { keyring: _, scope, store, cache } = &**shared;
+        let Policy { identify, encrypt, session, upstream, app, access_log, debug_header } = &**policy;
         let timeout = |seconds: Option<u32>| seconds.map_or("none".to_owned(), |seconds| time::span(seconds.into()));
         let (absolute, idle) = (timeout(session.absolute), timeout(session.idle));
         let keys = json["keys"].as_array().into_iter().flatten();

@@ -108,7 +108,7 @@ struct Names {
 impl Names {
     fn of(config: &Config) -> Self {
         let mut names = Self { cookie: None, headers: Vec::new() };
-        for carrier in &config.identify {
+        for carrier in &config.policy.identify {
             match carrier {
                 AnyCarrier::Cookie(cookie) => names.cookie = Some(cookie.set_cookie.name().to_owned()),
                 AnyCarrier::Header(header) => names.headers.push(header.request_header().to_owned()),
@@ -207,9 +207,10 @@ impl Judge {
     fn look_at(&self, token: &str) -> Finding {
         let visible = token::look(token.as_bytes());
         let Some(config) = &self.config else { return Finding { visible, verified: None, untimely: None } };
-        let verified = token::open(token.as_bytes(), &config.keyring);
+        let verified = token::open(token.as_bytes(), &config.shared.keyring);
         let session = verified.as_ref().ok().map(|(session, _)| session);
-        let untimely = session.and_then(|session| config.session.check(session, self.now).err()).map(Refusal::from);
+        let untimely =
+            session.and_then(|session| config.policy.session.check(session, self.now).err()).map(Refusal::from);
         Finding { visible, verified: Some(verified), untimely }
     }
 
@@ -250,9 +251,12 @@ impl Judge {
         let Some(session) = found.session() else { return };
         line("session", session.id.to_text());
         if let Some(config) = &self.config
-            && let Some(store) = &config.store
+            && let Some(store) = &config.shared.store
         {
-            line("store key", StoreKey::of(&session.id, &config.scope, &store.endpoint.namespace).as_str().to_owned());
+            line(
+                "store key",
+                StoreKey::of(&session.id, &config.shared.scope, &store.endpoint.namespace).as_str().to_owned(),
+            );
         }
         let moment = |time: UnixTime| format!("{} ({})", time::written(time), time::beside(time, self.now));
         line("created", moment(session.created));
@@ -281,7 +285,7 @@ impl Judge {
                 json!({"host": pin.host.to_text(), "cluster": self.cluster(pin.cluster), "cluster_hash": hash(pin.cluster)})
             });
             let store = self.config.as_ref().and_then(|config| {
-                let key = StoreKey::of(&session.id, &config.scope, &config.store.as_ref()?.endpoint.namespace);
+                let key = StoreKey::of(&session.id, &config.shared.scope, &config.shared.store.as_ref()?.endpoint.namespace);
                 Some(key.as_str().to_owned())
             });
             json!({
@@ -306,11 +310,11 @@ impl Judge {
     }
 
     fn end(&self, session: &Session) -> Option<UnixTime> {
-        self.config.as_ref().map_or(session.end, |config| config.session.end(session))
+        self.config.as_ref().map_or(session.end, |config| config.policy.session.end(session))
     }
 
     fn idle_end(&self, session: &Session) -> Option<UnixTime> {
-        Some(session.renewed.plus(self.config.as_ref()?.session.idle?))
+        Some(session.renewed.plus(self.config.as_ref()?.policy.session.idle?))
     }
 
     fn cluster(&self, id: ClusterId) -> Option<String> {

@@ -90,7 +90,7 @@ pub(crate) fn run(options: &RotateOptions) -> Result<Report, Failure> {
         Form::OtherType | Form::Object => Written::Part("Its keys are to be", yaml_of(&json)),
     };
     let version = version_of(&json, plugin.form);
-    let next = options.step.next(target, &keys, &after, before.store.is_some(), version.as_deref());
+    let next = options.step.next(target, &keys, &after, before.shared.store.is_some(), version.as_deref());
     let mut text = String::new();
     let mut aside = String::new();
     match (&written, target.in_place) {
@@ -210,7 +210,7 @@ impl Step {
 fn wait(config: &Config, store: bool, old: &str) -> String {
     let span = |seconds: u32| time::span(seconds.into());
     let unused = format!("and mooring_tokens_accepted{{key=\"{old}\"}} has not risen");
-    match (store, config.session.idle, config.session.absolute) {
+    match (store, config.policy.session.idle, config.policy.session.absolute) {
         (true, _, Some(absolute)) => format!(
             "{unused}, and {} have passed (values in the store are signed with it too)",
             span(absolute.saturating_add(120))

@@ -53,12 +53,12 @@ impl Surroundings {
     pub(crate) fn warnings(&self, config: &Config) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut warn = |kind, text| warnings.push(Warning { kind, text });
-        let header = config.upstream.header.as_str();
+        let header = config.policy.upstream.header.as_str();
         if let Some(chain) = &self.chain {
-            if config.upstream.via == Via::StatefulSession {
-                chain.check_bridge(header, config.upstream.failover, &mut warn);
+            if config.policy.upstream.via == Via::StatefulSession {
+                chain.check_bridge(header, config.policy.upstream.failover, &mut warn);
             }
-            if config.upstream.failover == Failover::None && chain.retries {
+            if config.policy.upstream.failover == Failover::None && chain.retries {
                 let text =
                     "upstream.failover is none, and a route has a retry_policy: a retry goes to any host. Take the \
                             retry_policy away"
@@ -66,7 +66,7 @@ impl Surroundings {
                 warn("retries", text);
             }
             if let Some(removed) = &chain.removed {
-                let session_header = Some(&config.app.session_header).filter(|header| header.enabled);
+                let session_header = Some(&config.policy.app.session_header).filter(|header| header.enabled);
                 let internal = [Some(header), session_header.map(|header| header.name.as_str())];
                 let open: Vec<_> =
                     internal.into_iter().flatten().filter(|name| !removed.iter().any(|gone| gone == name)).collect();
@@ -80,7 +80,7 @@ impl Surroundings {
                 }
             }
         }
-        if let Some(store) = &config.store
+        if let Some(store) = &config.shared.store
             && self.all_clusters
             && !self.clusters.contains(&store.endpoint.cluster)
         {

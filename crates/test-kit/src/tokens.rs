@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The keyring of [`plugin`], for another scope than the cookie's name if one is given.
 pub fn keyring(scope: &str) -> Keyring {
     let json = plugin(json!({"scope": scope})).to_string();
-    Config::parse(json.as_bytes(), &|_| None).expect("the plugin's configuration").keyring
+    Config::parse(json.as_bytes(), &|_| None).expect("the plugin's configuration").shared.keyring.clone()
 }
 
 /// The session in a cookie.

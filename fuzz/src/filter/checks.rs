@@ -31,7 +31,8 @@ fn values<'a>(lines: &'a [Line], name: &str) -> Vec<&'a [u8]> {
 }
 
 fn internal(config: &Config) -> [&str; 3] {
-    [&config.upstream.header, &config.app.action_header.name, &config.app.session_header.name].map(|name| name.as_str())
+    [&config.policy.upstream.header, &config.policy.app.action_header.name, &config.policy.app.session_header.name]
+        .map(|name| name.as_str())
 }
 
 fn ends(command: &Command) -> bool {
@@ -81,14 +82,14 @@ impl Run {
         let at = self.roots.iter().position(|root| root.id == sent.context).expect("calls are made for roots");
         let root = &mut self.roots[at];
         let config = root.config.clone().expect("a root that is configured");
-        let endpoint = &config.store.as_ref().expect("a store").endpoint;
+        let endpoint = &config.shared.store.as_ref().expect("a store").endpoint;
         assert_eq!((&sent.cluster, sent.timeout), (&endpoint.cluster, endpoint.timeout));
         let (key, command) = store::read(endpoint.protocol, &sent);
 
         // The store is asked of sessions whose token verified, and of those that the filter made, and of no other.
         for id in root.met.iter().chain(&self.made) {
             if !root.keys.values().any(|known| known == id) {
-                root.keys.insert(StoreKey::of(id, &config.scope, &endpoint.namespace).as_str().into(), *id);
+                root.keys.insert(StoreKey::of(id, &config.shared.scope, &endpoint.namespace).as_str().into(), *id);
             }
         }
         let session = *root.keys.get(key.as_str()).expect("a session of which somebody has a token");
@@ -97,7 +98,7 @@ impl Run {
             Command::Create { value, ttl } | Command::Move { value, ttl, .. } => {
                 assert!(*ttl >= MARGIN);
                 let Some((Stored::Session { pins, .. }, KeyPosition::Current)) =
-                    value::open(value.as_bytes(), &key, &config.keyring)
+                    value::open(value.as_bytes(), &key, &config.shared.keyring)
                 else {
                     panic!("what is written can be read: {value}")
                 };
@@ -121,7 +122,7 @@ impl Run {
     fn is_answered(&mut self, at: usize, status: u32, headers: &[Line]) {
         let stream = &mut self.streams[at];
         stream.stage = Stage::Answered;
-        let store = self.roots[stream.root].config.as_ref().and_then(|config| config.store.as_ref());
+        let store = self.roots[stream.root].config.as_ref().and_then(|config| config.shared.store.as_ref());
         assert!(store.is_some_and(|store| store.on_error == OnError::Fail));
         assert_eq!((status, values(headers, "cache-control")), (503, vec![&b"no-store"[..]]));
         let seconds =
@@ -150,7 +151,7 @@ impl Run {
         assert_eq!(plain(lines), plain(&stream.came), "every other header stays");
 
         let cookies = values(lines, "cookie");
-        if config.cookie().is_none_or(|cookie| cookie.forward) {
+        if config.policy.cookie().is_none_or(|cookie| cookie.forward) {
             assert_eq!(cookies, values(&stream.came, "cookie"));
         } else if !stream.broken.contains(&Call::Headers) && !stream.broken.contains(&Call::Clock) {
             assert!(cookies.iter().all(|line| cookie::values(line, COOKIE).is_empty()), "ours is gone");
@@ -164,7 +165,7 @@ impl Run {
         let hosts = values(lines, host_header);
         assert!(hosts.len() <= 1);
         for value in hosts {
-            let host = match config.upstream.via {
+            let host = match config.policy.upstream.via {
                 Via::StatefulSession => STANDARD.decode(value).expect("base64"),
                 Via::OverrideHost => value.to_vec(),
             };
@@ -174,7 +175,7 @@ impl Run {
         }
 
         let ids = values(lines, session_header);
-        assert!(ids.len() <= usize::from(config.app.session_header.enabled));
+        assert!(ids.len() <= usize::from(config.policy.app.session_header.enabled));
         for id in &ids {
             let known = |session: &SessionId| session.to_text().as_bytes() == *id;
             assert!(!stream.ended.iter().any(known), "a session is accepted that had ended");
@@ -199,11 +200,11 @@ impl Run {
             return;
         }
         let [host_header, action_header, session_header] = internal(&config);
-        if config.app.session_header.enabled {
+        if config.policy.app.session_header.enabled {
             assert_eq!(values(&lines, session_header), [b""; 0], "an echo of the session's id");
         }
         if !stream.broken.contains(&Call::Header) {
-            let action_header = Some(action_header).filter(|_| config.app.action_header.enabled);
+            let action_header = Some(action_header).filter(|_| config.policy.app.action_header.enabled);
             for name in action_header.into_iter().chain([host_header]) {
                 assert_eq!(values(&lines, name), [b""; 0], "{name} is between filter, bridge and application");
             }
@@ -227,11 +228,11 @@ impl Run {
             return;
         }
 
-        let (session, age) = token::open(&value, &config.keyring).expect("what is issued verifies");
+        let (session, age) = token::open(&value, &config.shared.keyring).expect("what is issued verifies");
         assert_eq!(age, KeyPosition::Current);
-        assert_eq!(value.starts_with(b"m1e."), config.encrypt);
+        assert_eq!(value.starts_with(b"m1e."), config.policy.encrypt);
         if !stream.clock_moved && responded.now < LAST {
-            assert_eq!(config.session.check(&session, responded.now), Ok(()), "what is issued is valid");
+            assert_eq!(config.policy.session.check(&session, responded.now), Ok(()), "what is issued is valid");
         }
         assert!(!stream.ended.contains(&session.id), "a session goes on that had ended");
         assert!(stream.sessions.contains(&session.id) || self.made.contains(&session.id));
@@ -242,7 +243,7 @@ impl Run {
         }
         let lost = [Call::Property, Call::SetProperty].iter().any(|call| stream.broken.contains(call));
         let may_be_lost = stream.redirected && (lost || stream.clock_moved);
-        if config.store.is_none() && !responded.rotates && !stream.sessions.is_empty() && !may_be_lost {
+        if config.shared.store.is_none() && !responded.rotates && !stream.sessions.is_empty() && !may_be_lost {
             assert!(stream.sessions.contains(&session.id), "a good cookie is not replaced");
         }
         self.pinned(&session);
@@ -261,8 +262,8 @@ impl Run {
             let [host_header, action_header, session_header] = internal(config);
             taken.push(host_header);
             taken.extend(Some(TOKEN_HEADER).filter(|_| !sent_on && carries_in_header(config)));
-            taken.extend(Some(action_header).filter(|_| !sent_on || config.app.action_header.enabled));
-            taken.extend(Some(session_header).filter(|_| !sent_on || config.app.session_header.enabled));
+            taken.extend(Some(action_header).filter(|_| !sent_on || config.policy.app.action_header.enabled));
+            taken.extend(Some(session_header).filter(|_| !sent_on || config.policy.app.session_header.enabled));
         }
         let expected = names.iter().filter(|name| !taken.contains(name)).map(|name| name.as_bytes());
         assert!(left.iter().map(|(name, _)| name.as_slice()).eq(expected), "{left:?}");

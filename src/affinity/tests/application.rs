@@ -241,7 +241,7 @@ fn a_release_that_changes_nothing_does_not_hold_a_renewal_up() {
 #[test]
 fn a_second_pass_knows_of_an_older_key_and_whether_a_cookie_was_there() {
     let mut scene = Scene::resumed("");
-    let keys = &mut scene.config().keyring;
+    let keys = &mut scene.shared().keyring;
     *keys =
         crate::credential::keyring::Keyring::new(keys.find(b"old").unwrap().0.clone(), vec![keys.signing().clone()]);
     let (first, _) = scene.request();

@@ -13,7 +13,7 @@ impl Scene {
     }
 
     fn pinned_hosts(&mut self) -> Vec<(String, u32)> {
-        let counted = self.worker.counts.take_named(&self.affinity.config.keyring);
+        let counted = self.worker.counts.take_named(&self.affinity.shared.keyring);
         counted.into_iter().filter(|(name, _)| name.starts_with("mooring_sessions_pinned.")).collect()
     }
 }
@@ -136,8 +136,8 @@ fn a_valid_token_is_counted_by_its_key() {
     let old = scene.cookie.take();
     assert_eq!(scene.is(Counter::Accepted(KeyPosition::Current)), 1);
     let json = format!(r#"{{"keys":[{}],"cookie":{{"name":"m"}},"scope":"m"}}"#, swapped(KEYS));
-    scene.affinity = Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()));
-    scene.worker = Worker::new(&scene.affinity.config, 0);
+    scene.affinity = affinity(&read(&json));
+    scene.worker = Worker::new(&scene.config(), 0);
     scene.cookie = old;
     assert_eq!(scene.exchange(), Cookie::Issued);
     assert_eq!(scene.is(Counter::Accepted(KeyPosition::Older(1))), 1);

@@ -150,20 +150,20 @@ fn a_strict_bridge_is_asked_only_for_hosts_of_the_routed_cluster() {
 fn encryption_is_the_config_s_choice_and_both_kinds_are_read() {
     let mut scene = Scene::resumed("");
     assert!(scene.cookie.as_ref().unwrap().starts_with("m1e.new."));
-    scene.config().encrypt = false;
+    scene.policy().encrypt = false;
     assert_eq!(asked(&scene.request().1).as_deref(), Some(A));
     scene.later(600);
     scene.proxy.randomness = false;
     assert_eq!(scene.exchange(), Cookie::Issued, "a signed token needs no nonce");
     assert!(scene.cookie.as_ref().unwrap().starts_with("m1s.new."));
-    scene.config().encrypt = true;
+    scene.policy().encrypt = true;
     assert_eq!(asked(&scene.request().1).as_deref(), Some(A));
 }
 
 #[test]
 fn of_two_copies_of_one_session_the_higher_generation_wins() {
     let mut scene = Scene::resumed("");
-    let keyring = scene.affinity.config.keyring.clone();
+    let keyring = scene.affinity.shared.keyring.clone();
     let stale = Session { renewed: UnixTime(T0.0 + 60), ..scene.session() };
     scene.served_by(B);
     scene.exchange();
@@ -178,7 +178,7 @@ fn of_two_copies_of_one_session_the_higher_generation_wins() {
 fn of_two_sessions_the_one_renewed_last_wins_and_the_future_counts_as_now() {
     let mut scene = Scene::resumed("");
     scene.later(100);
-    let keyring = scene.affinity.config.keyring.clone();
+    let keyring = scene.affinity.shared.keyring.clone();
     let base = scene.session();
     let token = |id: u8, created: u64, renewed: u64, generation: u32| {
         let (created, renewed) = (UnixTime(T0.0 + created), UnixTime(T0.0 + renewed));

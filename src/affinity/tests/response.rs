@@ -105,7 +105,7 @@ fn a_token_of_an_older_key_is_issued_anew_under_the_first() {
         affinity: {
             let (new, old) = KEYS.split_once("}},").unwrap();
             let json = format!(r#"{{"keys":[{},{new}}}}}],"cookie":{{"name":"m"}}}}"#, old.trim());
-            Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()))
+            affinity(&read(&json))
         },
         worker: Worker::default(),
         proxy: Proxy::default(),
@@ -183,7 +183,7 @@ fn the_debug_header_is_one_word() {
 fn a_persistent_cookie_does_not_outlast_the_session_s_end() {
     let mut scene = Scene::resumed("");
     scene.cookie_carrier().persistent = true;
-    scene.config().session.idle = Some(28_800);
+    scene.policy().session.idle = Some(28_800);
     scene.later(28_000);
     let (exchange, _) = scene.request();
     let edits = answers(scene.affinity.turn(&mut scene.worker, &scene.proxy).on_response(STREAM, exchange));

@@ -81,7 +81,7 @@ impl Proxies {
         let request = headers(&line.iter().map(|line| ("cookie", line.as_str())).collect::<Vec<_>>());
         let scene = &mut self.scenes[at];
         scene.cookie = cookie.clone();
-        let affinity = Affinity::new(Rc::clone(&scene.affinity.config));
+        let affinity = affinity(&scene.config());
         let mut step = affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request));
         if let RequestStep::Wait(waiting) = step {
             let Some(CallOutcome::Lookup(found)) = self.talk(at).pop() else { panic!("no answer") };
@@ -162,7 +162,7 @@ impl Proxies {
     }
 
     fn open(&self, cookie: &Option<String>) -> Session {
-        token::open(cookie.as_ref().unwrap().as_bytes(), &self.scenes[0].affinity.config.keyring).unwrap().0
+        token::open(cookie.as_ref().unwrap().as_bytes(), &self.scenes[0].affinity.shared.keyring).unwrap().0
     }
 
     fn key(&self, session: &Session) -> StoreKey {
@@ -403,8 +403,8 @@ fn a_token_of_an_older_key_has_the_value_written_anew() {
             r#"{{"keys":[{{"id":"newest","secret":{{"base64":"Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M="}}}},{KEYS}],
             "cookie":{{"name":"m"}},"store":{{"cluster":"c"}}}}"#
         );
-        scene.affinity = Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()));
-        scene.worker = Worker::new(&scene.affinity.config, 0);
+        scene.affinity = affinity(&read(&json));
+        scene.worker = Worker::new(&scene.config(), 0);
     }
     let key = proxies.key(&proxies.open(&cookie));
     assert!(proxies.store.value(&key).unwrap().starts_with("v1.new."));
@@ -514,7 +514,7 @@ fn a_write_that_was_overtaken_by_a_logout_gives_no_cookie() {
     let line = format!("m={}", cookie.as_deref().unwrap());
     let request = headers(&[("cookie", line.as_str())]);
     let scene = &mut proxies.scenes[0];
-    let affinity = Affinity::new(Rc::clone(&scene.affinity.config));
+    let affinity = affinity(&scene.config());
     let (mover, _) = proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request)));
     let (leaver, _) = proceeds(affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request)));
     scene.served_by(B);
@@ -695,7 +695,7 @@ fn a_second_pass_knows_what_the_first_found_out() {
         let line = format!("m={}", cookie.as_deref().unwrap());
         let request = headers(&[("cookie", line.as_str())]);
         let scene = &mut proxies.scenes[0];
-        let affinity = Affinity::new(Rc::clone(&scene.affinity.config));
+        let affinity = affinity(&scene.config());
         let RequestStep::Wait(waiting) =
             affinity.turn(&mut scene.worker, &scene.proxy).on_request(STREAM, Some(&request))
         else {
@@ -720,19 +720,19 @@ fn a_value_under_an_older_key_does_not_outlive_the_key() {
     let keys = |keys: &str| {
         let json =
             format!(r#"{{"keys":[{keys}],"cookie":{{"name":"m"}},"store":{{"cluster":"c","on_error":"fail"}}}}"#);
-        Affinity::new(Rc::new(Config::parse(json.as_bytes(), &|_| None).unwrap()))
+        affinity(&read(&json))
     };
     let newest = r#"{"id":"newest","secret":{"base64":"Q0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0NDQ0M="}}"#;
     let (mut proxies, mut cookie) = Proxies::settled(r#""on_error":"fail""#, "");
     for scene in &mut proxies.scenes {
         scene.affinity = keys(&format!("{newest},{KEYS}"));
-        scene.worker = Worker::new(&scene.affinity.config, 0);
+        scene.worker = Worker::new(&scene.config(), 0);
     }
     assert_eq!(proxies.try_out(0, &cookie), ISSUED);
     // The re-issued cookie arrives, but the one write of the value does not.
-    proxies.scenes.iter_mut().for_each(|scene| scene.worker = Worker::new(&scene.affinity.config, 0));
+    proxies.scenes.iter_mut().for_each(|scene| scene.worker = Worker::new(&scene.config(), 0));
     let key = proxies.key(&proxies.open(&cookie));
-    let old = crate::store::value::seal(&proxies.open(&cookie), &key, &affinity("").config.keyring);
+    let old = crate::store::value::seal(&proxies.open(&cookie), &key, &config("").shared.keyring);
     proxies.exchange(0, &mut cookie);
     proxies.store.plant(&key, &old);
     for _ in 0..40 {
@@ -742,7 +742,7 @@ fn a_value_under_an_older_key_does_not_outlive_the_key() {
     // The old keys go.
     for scene in &mut proxies.scenes {
         scene.affinity = keys(newest);
-        scene.worker = Worker::new(&scene.affinity.config, 0);
+        scene.worker = Worker::new(&scene.config(), 0);
     }
     assert!(!matches!(proxies.exchange(0, &mut cookie), Seen::Refused(_)), "503 for the rest of the session");
 }

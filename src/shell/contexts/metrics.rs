@@ -3,14 +3,14 @@
 use crate::affinity::worker::Worker;
 use crate::carrier::Way;
 use crate::clock::Monotonic;
-use crate::config::Config;
+use crate::config::{Config, Shared};
 use crate::observe::metrics::{ConfigVersion, Counter, Counts, Gauge, Histogram, Names, PluginVersion};
 use crate::shell::proxy::{MetricId, MetricKind, Proxy, Status};
 use std::rc::Rc;
 
 /// The metrics of one configuration on one worker.
 pub(super) struct ProxyMetrics {
-    config: Rc<Config>,
+    shared: Rc<Shared>,
     version: String,
     ways: Vec<Way>,
     /// By their places. `None`: a host that no session was pinned to yet, or a key or a way that is not configured.
@@ -40,9 +40,9 @@ impl ProxyMetrics {
     ///
     /// # Errors
     /// What the proxy says when it refuses one.
-    pub(super) fn define<P: Proxy>(proxy: &P, config: &Rc<Config>, version: String) -> Result<Self, Status> {
-        let ways: Vec<Way> = config.identify.iter().map(|carrier| carrier.way()).collect();
-        let names = Names { keyring: &config.keyring, version: &version, hosts: &[], ways: &ways };
+    pub(super) fn define<P: Proxy>(proxy: &P, config: &Config, version: String) -> Result<Self, Status> {
+        let ways: Vec<Way> = config.policy.identify.iter().map(|carrier| carrier.way()).collect();
+        let names = Names { keyring: &config.shared.keyring, version: &version, hosts: &[], ways: &ways };
         let define = |kind, name: Option<String>| name.map(|name| proxy.define_metric(kind, &name)).transpose();
         let (mut counters, mut histograms, mut gauges) = (Vec::with_capacity(Counter::COUNT), Vec::new(), Vec::new());
         for at in 0..Counter::COUNT {
@@ -55,14 +55,14 @@ impl ProxyMetrics {
             let id = define(MetricKind::Gauge, Gauge::name(at, &names))?;
             gauges.extend(id.map(|id| SharedGauge { id, told: 0 }));
         }
-        Ok(Self { config: Rc::clone(config), version, ways, counters, histograms, gauges })
+        Ok(Self { shared: Rc::clone(&config.shared), version, ways, counters, histograms, gauges })
     }
 
     /// Tells the proxy what was counted. Lost where it refuses: there is nowhere left to count that.
     pub(super) fn hand_over<P: Proxy>(&mut self, proxy: &P, counts: &mut Counts) {
         let taken = counts.take();
-        let Self { config, version, ways, counters, .. } = self;
-        let names = Names { keyring: &config.keyring, version, hosts: counts.hosts(), ways };
+        let Self { shared, version, ways, counters, .. } = self;
+        let names = Names { keyring: &shared.keyring, version, hosts: counts.hosts(), ways };
         for (at, count) in taken {
             let Some(counter) = counters.get_mut(at) else { continue };
             if counter.is_none()

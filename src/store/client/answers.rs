@@ -75,7 +75,7 @@ impl StoreClient {
             Ok(Reply::Done(version)) => SessionReply::Done(version),
             Ok(Reply::Missing) => SessionReply::Missing,
             Ok(Reply::Revoked) => SessionReply::Revoked,
-            Ok(Reply::Value(bytes, version)) => match value::open(&bytes, &call.key, &self.config.keyring) {
+            Ok(Reply::Value(bytes, version)) => match value::open(&bytes, &call.key, &self.shared.keyring) {
                 Some((Stored::Session { generation, pins }, age)) => {
                     let asked = matches!(call.command, Command::Lookup | Command::Touch { .. });
                     SessionReply::There { record: Record { generation, pins, version: Some(version), age }, asked }

@@ -187,7 +187,7 @@ fn key() -> StoreKey {
 /// The store's copy.
 fn stored(store: &Model) -> (u32, String) {
     let value = store.value(&key()).expect("a value");
-    match value::open(value.as_bytes(), &key(), &config("").keyring) {
+    match value::open(value.as_bytes(), &key(), &config("").shared.keyring) {
         Some((Stored::Session { generation, pins }, _)) => {
             (generation, pins.iter().map(|pin| pin.host.to_text()).collect())
         }

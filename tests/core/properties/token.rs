@@ -207,7 +207,7 @@ proptest! {
         prop_assume!(names[0] != names[1]);
         let [one, other] = names.map(|name| {
             let json = plugin(json!({"cookie": {"name": name, "secure": false}})).to_string();
-            Config::parse(json.as_bytes(), &|_| None).expect("a configuration").keyring
+            Config::parse(json.as_bytes(), &|_| None).expect("a configuration").shared.keyring.clone()
         });
         let token = seal(&session, &one, &protection);
         prop_assert_eq!(outcome(&token, &one), Ok(()));

@@ -27,12 +27,12 @@ fn fits(line: &str, shown: &str) -> bool {
 fn cookie(json: &str) -> String {
     let config = Config::parse(json.as_bytes(), &|_| Some(secret(1).into_bytes())).expect("the page's config");
     let noon = UnixTime(1_796_126_400);
-    let mut session = Session::begin(SessionId([9; 16]), noon, &config.session);
+    let mut session = Session::begin(SessionId([9; 16]), noon, &config.policy.session);
     session.renewed = noon.plus(1200);
     session.generation = 1;
     let host = HostAddr::parse(b"127.0.0.1:9002").unwrap();
     session.pins.set(Pin { cluster: ClusterId::of(b"app"), host });
-    let token = token::seal(&session, &config.keyring, &Protection::Encrypted { nonce: [4; 24] });
+    let token = token::seal(&session, &config.shared.keyring, &Protection::Encrypted { nonce: [4; 24] });
     format!("Cookie: theme=dark; __Host-mooring={token}\n")
 }
 

@@ -36,7 +36,7 @@ fn session() -> Session {
 
 fn seal(session: &Session, config: &str, protection: &Protection) -> String {
     let secrets = |name: &str| Some(secret(if name == "OLD" { 2 } else { 1 }).into_bytes());
-    token::seal(session, &Config::parse(config.as_bytes(), &secrets).unwrap().keyring, protection)
+    token::seal(session, &Config::parse(config.as_bytes(), &secrets).unwrap().shared.keyring, protection)
 }
 
 fn token() -> String {

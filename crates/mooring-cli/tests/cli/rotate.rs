@@ -34,12 +34,12 @@ fn config(json: &str) -> Config {
 
 /// A token as this proxy signs it.
 fn sealed(config: &Config) -> String {
-    let session = Session::begin(SessionId([3; 16]), UnixTime(1_800_000_000), &config.session);
-    token::seal(&session, &config.keyring, &Protection::Encrypted { nonce: [5; 24] })
+    let session = Session::begin(SessionId([3; 16]), UnixTime(1_800_000_000), &config.policy.session);
+    token::seal(&session, &config.shared.keyring, &Protection::Encrypted { nonce: [5; 24] })
 }
 
 fn opened(token: &str, config: &Config) -> Result<KeyPosition, Refusal> {
-    token::open(token.as_bytes(), &config.keyring).map(|(_, age)| age)
+    token::open(token.as_bytes(), &config.shared.keyring).map(|(_, age)| age)
 }
 
 /// The text after a step.
@@ -58,7 +58,7 @@ fn no_token_is_refused_before_its_key_is_retired() {
     }
     let proxies: Vec<Config> = texts.iter().map(|text| config(text)).collect();
     let tokens: Vec<String> = proxies.iter().map(sealed).collect();
-    let signing: Vec<&str> = proxies.iter().map(|proxy| proxy.keyring.signing().id.as_str()).collect();
+    let signing: Vec<&str> = proxies.iter().map(|proxy| proxy.shared.keyring.signing().id.as_str()).collect();
     assert_eq!(signing, [OLD, OLD, NEW, NEW]);
     // While a step is rolled out, proxies have it or the one before: each takes the other's tokens.
     for (before, after) in [(0, 1), (1, 2), (2, 3)] {

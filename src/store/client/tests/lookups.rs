@@ -63,7 +63,7 @@ fn a_client_with_a_newer_copy_than_the_worker_knows_is_a_reason_to_ask() {
 #[test]
 fn the_time_to_live_counts_from_when_the_store_was_asked() {
     let mut worker = Worker::new();
-    let value = value::seal(&session(1, A), &key(), &config("").keyring);
+    let value = value::seal(&session(1, A), &key(), &config("").shared.keyring);
     assert_eq!(worker.lookup(&session(1, A), 1), None);
     let sent = worker.send();
     worker.pass(Duration::from_millis(90));
@@ -156,7 +156,7 @@ fn a_miss_is_remembered_briefly_and_filled_once() {
 fn a_value_that_cannot_be_trusted_is_a_failure_and_asked_for_once_a_second() {
     let (mut store, mut worker) = (Model::default(), Worker::new());
     let other = StoreKey::of(&SessionId([8; 16]), "__Host-mooring", "mooring");
-    store.plant(&key(), &value::seal(&session(9, B), &other, &config("").keyring));
+    store.plant(&key(), &value::seal(&session(9, B), &other, &config("").shared.keyring));
     assert_eq!(worker.look(&session(0, A), &mut store), LookupOutcome::Unreadable);
     assert_eq!(worker.lookup(&session(0, A), 1), Some(LookupOutcome::Unreadable));
     assert_eq!(worker.calls(Operation::Lookup, CallResult::Failed), 1);

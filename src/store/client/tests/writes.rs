@@ -7,7 +7,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[test]
 fn a_touch_that_returns_the_value_teaches_it() {
     let mut worker = Worker::with(&config_of(r#","store":{"cluster":"c","protocol":"upstash"}"#));
-    let value = |generation, host| value::seal(&session(generation, host), &key(), &config("").keyring);
+    let value = |generation, host| value::seal(&session(generation, host), &key(), &config("").shared.keyring);
     let body = format!(r#"{{"result":"{}"}}"#, value(1, A));
     worker.lookup(&session(1, A), 1);
     worker.answer_one(status(200, &body));
@@ -128,7 +128,7 @@ fn a_mover_whose_worker_has_learned_of_another_s_move_meanwhile_adopts_that() {
 fn a_race_that_does_not_end_is_given_up() {
     let mut worker = Worker::new();
     worker.write(&session(9, A), Some(1));
-    let theirs = |generation| value::seal(&session(generation, B), &key(), &config("").keyring);
+    let theirs = |generation| value::seal(&session(generation, B), &key(), &config("").shared.keyring);
     let mut wakes = Vec::new();
     for generation in 1..=u32::from(MAX_TRIES) {
         assert_eq!(wakes, []);
