@@ -32,7 +32,7 @@ closed_set! {
 
 /// How a client carries its session: what Envoy's `SessionStateFactory` and `SessionState` are, for a token.
 pub trait Carrier {
-    /// Its word.
+    /// The word for its kind.
     fn way(&self) -> Way;
 
     /// The request header in which tokens come, in lower case.
@@ -55,6 +55,9 @@ pub trait Carrier {
 
     /// Gives the client a token of a session that lasts for another `max_age` seconds, beside what `response` has already.
     fn issue<'c>(&'c self, token: &str, max_age: u64, response: &Headers, edits: &mut Vec<Edit<'c>>);
+
+    /// What it is like, in a few words for people.
+    fn describe(&self) -> String;
 
     /// Takes the token away from the client.
     fn clear<'c>(&'c self, edits: &mut Vec<Edit<'c>>);

@@ -185,7 +185,9 @@ impl Config {
     /// What it comes to, in a line for the log: no secret, no name of a host or a session.
     pub fn summary(&self) -> String {
         let Self { shared, policy } = self;
-        let ways = text::joined(policy.identify.iter().map(|carrier| carrier.way().word()), ", ");
+        let ways =
+            policy.identify.iter().map(|carrier| text::concat(&[carrier.way().word(), " ", &carrier.describe()]));
+        let ways = text::joined(ways, " or ");
         let timeout = |seconds: Option<u32>| {
             seconds.map_or("none".into(), |seconds| duration::show(Duration::from_secs(seconds.into())))
         };
@@ -208,10 +210,9 @@ impl Config {
 impl Policy {
     /// The affinity cookie, where sessions may come by one.
     pub fn cookie(&self) -> Option<&CookieCarrier> {
-        self.identify.iter().find_map(|carrier| match carrier {
-            AnyCarrier::Cookie(cookie) => Some(cookie),
-            AnyCarrier::Header(_) => None,
-        })
+        self.identify
+            .iter()
+            .find_map(|carrier| if let AnyCarrier::Cookie(cookie) = carrier { Some(cookie) } else { None })
     }
 }
 

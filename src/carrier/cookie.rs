@@ -81,6 +81,10 @@ impl Carrier for CookieCarrier {
         edits.push(Edit::Add("set-cookie", line.into_bytes()));
     }
 
+    fn describe(&self) -> String {
+        self.set_cookie.name().into()
+    }
+
     fn clear<'c>(&'c self, edits: &mut Vec<Edit<'c>>) {
         edits.push(Edit::Add("set-cookie", self.set_cookie.clear().into_bytes()));
     }

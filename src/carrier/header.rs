@@ -5,6 +5,7 @@
 
 use super::{Carrier, Lines, MAX_CANDIDATES, Way, first};
 use crate::headers::{Edit, HeaderName, Headers, elements};
+use crate::text;
 use crate::text::words::closed_set;
 
 /// What names the response headers that scripts of other origins may read (the Fetch standard, section 3.3.3).
@@ -72,6 +73,15 @@ impl Carrier for HeaderCarrier {
         if self.expose && exposed.peek().is_some() && !exposed.flat_map(elements).any(is_ours) {
             edits.push(Edit::Add(EXPOSED, self.name.as_str().into()));
         }
+    }
+
+    fn describe(&self) -> String {
+        let to = match self.issue {
+            IssueTo::WhenAsked => ", issued to clients that send it",
+            IssueTo::Always => ", issued to every client",
+        };
+        let exposed = if self.expose { ", exposed to scripts of other origins" } else { "" };
+        text::concat(&[self.name.as_str(), to, exposed])
     }
 
     fn clear<'c>(&'c self, edits: &mut Vec<Edit<'c>>) {

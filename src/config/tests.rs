@@ -426,7 +426,7 @@ fn a_summary_names_what_matters_and_no_secret() {
     let config = accepted(r#""identify":[{"header":{}},{"cookie":{}}],"scope":"shop","session":{"idle_timeout":"0s"}"#);
     assert_eq!(
         config.summary(),
-        "scope shop; keys k; by header, cookie; absolute timeout 8h, idle timeout none; failover sticky, by stateful_session; \
+        "scope shop; keys k; by header x-session-token, issued to clients that send it or cookie __Host-mooring; absolute timeout 8h, idle timeout none; failover sticky, by stateful_session; \
          store none"
     );
     let store = accepted(r#""store":{"cluster":"sessions","token":{"text":"hush"}}"#).summary();

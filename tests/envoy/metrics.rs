@@ -169,7 +169,7 @@ fn the_log_tells_which_plugin_starts_with_what_and_that_the_bridge_is_silent_and
     logs(&world, concat!("mooring ", env!("CARGO_PKG_VERSION"), " ("));
     logs(
         &world,
-        "scope m; keys new, old; by cookie; absolute timeout 8h, idle timeout 30m; failover sticky, by stateful_session",
+        "scope m; keys new, old; by cookie m; absolute timeout 8h, idle timeout 30m; failover sticky, by stateful_session",
     );
     (0..20).for_each(|_| drop(Browser::default().get(&mut world, "/")));
     logs(&world, "mooring: the bridge named no host for a new session");

@@ -7,7 +7,6 @@ use crate::{Failure, Report, Verdict, time};
 use clap::Args;
 use mooring::carrier::AnyCarrier;
 use mooring::carrier::cookie::CookieCarrier;
-use mooring::carrier::header::{HeaderCarrier, IssueTo};
 use mooring::config::{AppHeader, Config, ConfigError, ConfigErrors, Policy, Shared, version};
 use mooring::headers::HeaderName;
 use serde_json::{Value, json};
@@ -208,7 +207,9 @@ impl Summary {
         ]);
         lines.extend(version.clone().map(|version| ("version", version)));
         let json = json!({
-            "identify": identify.iter().map(way_json).collect::<Vec<_>>(),
+            "identify": identify.iter().map(|carrier| json!({"way": carrier.way().word(), "is": carrier.describe()}))
+                .collect::<Vec<_>>(),
+            "cookie": policy.cookie().map(cookie_json),
             "encrypted": encrypt,
             "keys": keys,
             "scope": scope,
@@ -231,35 +232,18 @@ impl Summary {
     }
 }
 
-/// A way in which clients carry their sessions, in words.
+/// How clients carry their sessions, in words: of the cookie more than of others.
 fn way_lines(carrier: &AnyCarrier) -> Vec<(&'static str, String)> {
-    match carrier {
-        AnyCarrier::Cookie(CookieCarrier { set_cookie, path: _, persistent, forward }) => {
-            let kept = if *persistent { "kept as long as the session" } else { "kept until the browser is closed" };
-            let seen = if *forward { "seen" } else { "not seen" };
-            vec![("cookie", set_cookie.issue("…", None)), ("", format!("{kept}; {seen} by the upstream"))]
-        }
-        AnyCarrier::Header(HeaderCarrier { name, issue, expose }) => {
-            let to = match issue {
-                IssueTo::WhenAsked => "issued to clients that send it empty",
-                IssueTo::Always => "issued to every client",
-            };
-            let exposed = if *expose { "; exposed to scripts of other origins" } else { "" };
-            vec![("header", format!("{name}: {to}{exposed}"))]
-        }
-    }
+    let AnyCarrier::Cookie(cookie) = carrier else { return vec![(carrier.way().word(), carrier.describe())] };
+    let kept = if cookie.persistent { "kept as long as the session" } else { "kept until the browser is closed" };
+    let seen = if cookie.forward { "seen" } else { "not seen" };
+    vec![("cookie", cookie.set_cookie.issue("…", None)), ("", format!("{kept}; {seen} by the upstream"))]
 }
 
-fn way_json(carrier: &AnyCarrier) -> Value {
-    match carrier {
-        AnyCarrier::Cookie(CookieCarrier { set_cookie, path, persistent, forward }) => json!({"cookie": {
-            "set_cookie": set_cookie.issue("…", None), "name": set_cookie.name(), "path": path,
-            "persistent": persistent, "forwarded": forward,
-        }}),
-        AnyCarrier::Header(HeaderCarrier { name, issue, expose }) => {
-            json!({"header": {"name": name.as_str(), "issue": issue.word(), "expose": expose}})
-        }
-    }
+fn cookie_json(cookie: &CookieCarrier) -> Value {
+    let CookieCarrier { set_cookie, path, persistent, forward } = cookie;
+    json!({"set_cookie": set_cookie.issue("…", None), "name": set_cookie.name(), "path": path, "persistent": persistent,
+        "forwarded": forward})
 }
 
 /// The errors of a config, each on a line of its own.

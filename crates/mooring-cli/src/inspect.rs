@@ -5,7 +5,7 @@ use crate::environment::{Environment, Missing, Sources};
 use crate::files::{File, text_of};
 use crate::{Failure, Report, Verdict, time};
 use clap::Args;
-use mooring::carrier::{AnyCarrier, Carrier as _, MAX_CANDIDATES, cookie};
+use mooring::carrier::{MAX_CANDIDATES, cookie};
 use mooring::clock::UnixTime;
 use mooring::config::Config;
 use mooring::credential::keyring::KeyPosition;
@@ -107,14 +107,12 @@ struct Names {
 
 impl Names {
     fn of(config: &Config) -> Self {
-        let mut names = Self { cookie: None, headers: Vec::new() };
-        for carrier in &config.policy.identify {
-            match carrier {
-                AnyCarrier::Cookie(cookie) => names.cookie = Some(cookie.set_cookie.name().to_owned()),
-                AnyCarrier::Header(header) => names.headers.push(header.request_header().to_owned()),
-            }
+        let policy = &config.policy;
+        let headers = policy.identify.iter().filter(|carrier| carrier.owns_request_header());
+        Self {
+            cookie: policy.cookie().map(|cookie| cookie.set_cookie.name().to_owned()),
+            headers: headers.map(|carrier| carrier.request_header().to_owned()).collect(),
         }
-        names
     }
 
     fn expected(&self) -> String {
