@@ -8,8 +8,8 @@
 //! | `affinity` | a request's two halves: which host it asks for, and what its response does to the session; what a worker's requests share |
 //! | [`store`] | the session store, as a worker sees it: client, protocols, values, cache, breaker |
 //! | [`config`] | the plugin's configuration: JSON in, a validated form or every error of it out |
-//! | [`observe`] | what can be seen from outside: decisions and metrics |
-//! | [`carrier`] | how clients carry a session: the cookie |
+//! | [`observe`] | what can be seen from outside: decisions, metrics and the log |
+//! | [`carrier`] | how clients carry a session: the seam, and the ways behind it, by cookie and by header |
 //! | [`credential`] | what a client shows: token, keys, tokens that verified |
 //! | [`session`] | a session, its pins, its timeouts |
 //! | [`clock`], [`headers`], [`ids`], `lru`, `text` | what all of these are made of |
@@ -30,7 +30,7 @@
 //! | exchange | what is known of a request when its response comes |
 //! | basis, outcome | what a request came with, and what became of its session: the two words of the access log |
 //! | token | a session, signed (and encrypted) under a key; what the client holds |
-//! | cookie | how the token travels |
+//! | carrier, way | how a token travels, and the word for it: in a cookie, or in a header |
 //! | key | a secret that signs tokens; the keyring's first signs, all verify |
 //! | renewal | a new token for the same session, because time has passed |
 //! | idle timeout, absolute timeout | how long a session lives without requests, and at most |
