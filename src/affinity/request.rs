@@ -14,6 +14,7 @@ use crate::observe::decision::Basis;
 use crate::observe::metrics::{Counter, Ending, Fault, Histogram, Memory};
 use crate::session::pin::{ClusterId, HostAddr};
 use crate::session::{Session, SessionId, Untimely};
+use crate::store::cache::Record;
 use crate::store::client::LookupOutcome;
 use crate::text::base64;
 use std::cell::OnceCell;
@@ -125,8 +126,7 @@ impl<'p> Turn<'p, '_> {
                 Arrival { began, basis: Basis::Redirected, presented: presented.and(before.presented), by: before.by };
             return RequestStep::proceed(self.exchange(&received, arrival, standing));
         }
-        let mut carriers = self.carriers_for(&received);
-        let by = carriers.find(|(by, carrier)| carrier.may_begin(self.lines(&received, *by))).map(|(by, _)| by);
+        let by = self.begins_by(&received);
         let basis = match (refusal, by) {
             (Some(refusal), _) => Basis::Refused(refusal),
             (None, Some(_)) => Basis::None,
@@ -158,6 +158,26 @@ impl<'p> Turn<'p, '_> {
     fn carriers_for<'r>(&self, received: &Received<'r>) -> impl Iterator<Item = (usize, &'p AnyCarrier)> + use<'p, 'r> {
         let path = received.path;
         self.affinity.carriers().iter().enumerate().filter(move |(_, carrier)| carrier.covers(path))
+    }
+
+    /// The first carrier by which a new session may begin.
+    fn begins_by(&self, received: &Received<'_>) -> Option<usize> {
+        let mut carriers = self.carriers_for(received);
+        carriers.find(|(by, carrier)| carrier.may_begin(self.lines(received, *by))).map(|(by, _)| by)
+    }
+
+    /// A session that came by a later carrier than this one, and that the worker knows. The store is asked once a request.
+    fn known_by_another(&mut self, after: usize, received: &Received<'_>) -> Option<(usize, Resumed)> {
+        let now = self.proxy.now()?;
+        for (by, carrier) in self.carriers_for(received).filter(|(by, _)| *by > after) {
+            let tokens = carrier.tokens(self.lines(received, by));
+            let Some(opened) = self.newest(tokens, now, &mut Fruitless::default()) else { continue };
+            let (store, mut event) = self.store()?;
+            if let Some(LookupOutcome::Session(record)) = store.known(&opened.session, &mut event) {
+                return Some((by, Resumed::as_stored(opened, &record)));
+            }
+        }
+        None
     }
 
     /// What the carrier at this place reads.
@@ -202,15 +222,7 @@ impl<'p> Turn<'p, '_> {
         let rules = self.shared().store.as_ref();
         let (basis, standing) = match found {
             LookupOutcome::Session(ref record) if record.generation >= session.generation => {
-                let differs = record.generation != session.generation || !record.pins.agrees_with(&session.pins);
-                let behind = Some(session.generation).filter(|_| differs);
-                let opened = if differs {
-                    let (generation, pins) = (record.generation, record.pins.clone());
-                    Rc::new(OpenedToken::new(Session { generation, pins, ..*session }, opened.age))
-                } else {
-                    opened
-                };
-                (known, Standing::Resumed(Resumed { opened, behind }))
+                (known, Standing::Resumed(Resumed::as_stored(opened, record)))
             }
             // The store has yet to hear of the last change.
             LookupOutcome::Session(_) => {
@@ -223,7 +235,16 @@ impl<'p> Turn<'p, '_> {
             }
             LookupOutcome::Missing | LookupOutcome::Revoked => {
                 self.count(Counter::Refused(Refusal::Revoked));
-                (Basis::Refused(Refusal::Revoked), self.fresh())
+                let (arrival, standing) = match self.known_by_another(by, received) {
+                    Some((another, session)) => {
+                        (Arrival::with_token(began, Basis::Cache, another), Standing::Resumed(session))
+                    }
+                    None => {
+                        let begins = self.begins_by(received).or(Some(by));
+                        (Arrival { by: begins, ..arrival(Basis::Refused(Refusal::Revoked)) }, self.fresh())
+                    }
+                };
+                return RequestStep::proceed(self.exchange(received, arrival, standing));
             }
             LookupOutcome::Unreadable | LookupOutcome::Failed => {
                 match rules.map_or(OnError::TrustCookie, |rules| rules.on_error) {
@@ -423,6 +444,20 @@ impl<'p> Turn<'p, '_> {
         if let Some((store, mut event)) = self.store() {
             store.write_if_missing(session, &mut event);
         }
+    }
+}
+
+impl Resumed {
+    /// As the store has it, whose copy is no older than the token's.
+    fn as_stored(opened: Rc<OpenedToken>, record: &Record) -> Self {
+        let session = &opened.session;
+        if record.generation == session.generation && record.pins.agrees_with(&session.pins) {
+            return Self { opened, behind: None };
+        }
+        let behind = Some(session.generation);
+        let (generation, pins) = (record.generation, record.pins.clone());
+        let opened = Rc::new(OpenedToken::new(Session { generation, pins, ..*session }, opened.age));
+        Self { opened, behind }
     }
 }
 

@@ -209,23 +209,12 @@ impl StoreClient {
     /// What is known of a session, of which a request has this copy. `None`: the store is asked, and `stream` waits.
     pub fn lookup(&mut self, session: &Session, stream: StreamId, event: &mut Event<'_>) -> Option<LookupOutcome> {
         // Without a clock nothing can be believed for a while.
-        let Some(now) = event.now else { return Some(LookupOutcome::Failed) };
-        self.now = now;
-        let known = match self.cache.get(&session.id, self.now) {
-            Some(Entry::Session(record)) if session.generation <= record.generation => {
-                Some(LookupOutcome::Session(record.clone()))
-            }
-            // The client's copy is newer: another proxy changed the session.
-            Some(Entry::Session(_)) | None => None,
-            Some(Entry::Revoked) => Some(LookupOutcome::Revoked),
-            Some(Entry::Missing) => Some(LookupOutcome::Missing),
-            Some(Entry::Unreadable) => Some(LookupOutcome::Unreadable),
-        };
-        if known.is_some() {
-            event.counts.add(Counter::Hit(Memory::Sessions));
-            return known;
+        if event.now.is_none() {
+            return Some(LookupOutcome::Failed);
         }
-        event.counts.add(Counter::Miss(Memory::Sessions));
+        if let Some(known) = self.known(session, event) {
+            return Some(known);
+        }
         if self.has_ended(&session.id) {
             return Some(LookupOutcome::Revoked);
         }
@@ -248,6 +237,24 @@ impl StoreClient {
         }
         self.waiters = self.waiters.saturating_add(1);
         None
+    }
+
+    /// What this worker knows of a session, of which a request has this copy, without asking the store.
+    pub fn known(&mut self, session: &Session, event: &mut Event<'_>) -> Option<LookupOutcome> {
+        self.now = event.now?;
+        let known = match self.cache.get(&session.id, self.now) {
+            Some(Entry::Session(record)) if session.generation <= record.generation => {
+                Some(LookupOutcome::Session(record.clone()))
+            }
+            // The client's copy is newer: another proxy changed the session.
+            Some(Entry::Session(_)) | None => None,
+            Some(Entry::Revoked) => Some(LookupOutcome::Revoked),
+            Some(Entry::Missing) => Some(LookupOutcome::Missing),
+            Some(Entry::Unreadable) => Some(LookupOutcome::Unreadable),
+        };
+        let counter = if known.is_some() { Counter::Hit } else { Counter::Miss };
+        event.counts.add(counter(Memory::Sessions));
+        known
     }
 
     /// Has the store know a new session. `true`: `waiter` waits.

@@ -1,8 +1,11 @@
 //! What the filter asks of the proxy for a session store: who is paused, who is woken, and for whom calls are made.
 
 use mooring::ids::{ContextId, StreamId};
+use mooring::session::SessionId;
+use mooring::session::pin::{ClusterId, HostAddr, Pin};
 use mooring::shell::contexts::Action;
 use mooring::shell::proxy::HeaderMap;
+use mooring::store::protocol::model::Model;
 use mooring_test_kit::fake::Call;
 use mooring_test_kit::proxy::{Proxy, ROOT, line};
 use mooring_test_kit::tokens::{self, keyring, sign, timed};
@@ -431,4 +434,38 @@ fn an_etag_is_read_where_the_protocol_has_one() {
         let journal = proxy.host.state().journal.take().expect("a journal");
         assert_eq!(journal.iter().filter(|call| **call == Call::Header).count(), headers, "{protocol}: {journal:?}");
     }
+}
+
+/// The store is asked once a request: after one that ended, another way counts if the worker knows its session.
+#[test]
+fn a_session_that_ended_gives_way_to_one_that_is_known_by_another_way() {
+    let members = json!({"store": {"cluster": "session_store"}, "identify": [{"header": {}}, {"cookie": {}}], "access_log": "all"});
+    let mut proxy = Proxy::with(&plugin(members));
+    let now = proxy.host.state().now.0;
+    let token = |number: u8, host: &str| {
+        let mut session = timed(now - 10, now - 10, now + 1000);
+        session.id = SessionId([number; 16]);
+        let host = HostAddr::parse(host.as_bytes()).expect("a host");
+        session.pins.set(Pin { cluster: ClusterId::of(b"app"), host });
+        sign(&session, &keyring("m"))
+    };
+    let (in_header, in_cookie) = (token(1, "127.0.0.1:9001"), token(2, "127.0.0.1:9002"));
+    let cookie = line("cookie", format!("m={in_cookie}"));
+    let both = vec![line(":path", "/"), line("x-session-token", &in_header), cookie.clone()];
+
+    let unknown = proxy.receive(ROOT, both.clone()).0;
+    let lookup = proxy.sent_one();
+    proxy.answer(&lookup, "410", b"");
+    proxy.response(unknown, &[]);
+    assert_eq!(proxy.logged(unknown).as_deref(), Some("created revoked by=header"), "the store is not asked again");
+
+    let (id, _) = proxy.receive(ROOT, vec![line(":path", "/"), cookie]);
+    let mut model = Model::default();
+    proxy.talk(&mut model);
+    proxy.response(id, &[]);
+    let known = proxy.receive(ROOT, both).0;
+    assert!(proxy.sent().is_empty() && proxy.paused(known).is_none(), "both are known by now");
+    assert_eq!(proxy.asked(known).as_deref(), Some("127.0.0.1:9002"));
+    proxy.response(known, &[]);
+    assert_eq!(proxy.logged(known).as_deref(), Some("resumed cache"));
 }
