@@ -1,7 +1,7 @@
 //! The decisions: which host a request asks for, and what its response does to the session.
 //!
-//! One [`Exchange`] a request: [`Affinity::on_request`] makes it, [`Affinity::on_response`] consumes it. Both return the header edits
-//! that the shell applies. With a session store either may have to wait: [`Affinity::on_found`] and [`Affinity::on_written`] go on.
+//! One [`Exchange`] a request: [`Turn::on_request`] makes it, [`Turn::on_response`] consumes it. Both return the header edits
+//! that the shell applies. With a session store either may have to wait: [`Turn::on_found`] and [`Turn::on_written`] go on.
 //! Nothing here names the proxy; time, randomness and what the proxy knows come in through [`Inputs`].
 //! `docs/how-it-works.md` tells the whole story.
 
@@ -173,8 +173,13 @@ impl Affinity {
 
     /// What clients may send for the filter, and no upstream gets as it came: taken out of trailers, and of headers that cannot be read.
     pub(crate) fn not_for_upstreams(&self) -> impl Iterator<Item = &str> {
+        self.internal_headers().into_iter().chain(self.token_headers())
+    }
+
+    /// Headers that are for tokens alone.
+    pub(crate) fn token_headers(&self) -> impl Iterator<Item = &str> {
         let own = self.carriers().iter().filter(|carrier| carrier.owns_request_header());
-        self.internal_headers().into_iter().chain(own.map(|carrier| carrier.request_header()))
+        own.map(|carrier| carrier.request_header())
     }
 
     /// Headers that are between filter, bridge and application. Clients neither send nor get them.
@@ -183,11 +188,12 @@ impl Affinity {
         [&upstream.header, &app.action_header.name, &app.session_header.name].map(|name| name.as_str())
     }
 
-    /// Those of them that are taken away from responses. One that is switched off is the application's own, and costs nothing.
+    /// What is taken out of the trailers of responses: those of them that are enabled, and token headers. One that is switched off is the application's own, and costs nothing.
     pub(crate) fn inward_headers(&self) -> impl Iterator<Item = &str> {
         let Policy { app, .. } = &*self.policy;
         let enabled = [true, app.action_header.enabled, app.session_header.enabled];
-        self.internal_headers().into_iter().zip(enabled).filter(|(_, enabled)| *enabled).map(|(name, _)| name)
+        let internal = self.internal_headers().into_iter().zip(enabled).filter(|(_, enabled)| *enabled);
+        internal.map(|(name, _)| name).chain(self.token_headers())
     }
 }
 

@@ -38,7 +38,7 @@ pub trait Carrier {
     /// The request header in which tokens come, in lower case.
     fn request_header(&self) -> &str;
 
-    /// Whether that header is for tokens alone. Then it is taken out of request trailers too.
+    /// Whether that header is for tokens alone, in requests and responses. Then no upstream gets it, and none can send it.
     fn owns_request_header(&self) -> bool;
 
     /// Whether a request for this target (a path, and perhaps a query) can have a session of this carrier.
@@ -59,8 +59,8 @@ pub trait Carrier {
     /// What it is like, in a few words for people.
     fn describe(&self) -> String;
 
-    /// Takes the token away from the client.
-    fn clear<'c>(&'c self, edits: &mut Vec<Edit<'c>>);
+    /// Takes the token away from the client, beside what `response` has already.
+    fn clear<'c>(&'c self, response: &Headers, edits: &mut Vec<Edit<'c>>);
 }
 
 /// One of the carriers that there are.

@@ -182,7 +182,7 @@ impl Config {
         report.finish(config)
     }
 
-    /// What it comes to, in a line for the log: no secret, no name of a host or a session.
+    /// What it comes to, in a line for the log: no secret, and nothing of a client, a session or a host that serves.
     pub fn summary(&self) -> String {
         let Self { shared, policy } = self;
         let ways =

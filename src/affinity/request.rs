@@ -25,7 +25,7 @@ use std::rc::Rc;
 pub(crate) enum RequestStep<'a> {
     /// It goes to an upstream, with these edits.
     Proceed(Exchange, Vec<Edit<'a>>),
-    /// It waits for the store. [`Affinity::on_found`] goes on.
+    /// It waits for the store. [`Turn::on_found`] goes on.
     Wait(Box<PausedRequest>),
     /// It is turned away, as `on_error: fail` says: 503 with a `retry-after` of this many seconds. Where the proxy cannot do that, the
     /// request goes on with these edits, and its session counts as unknown.

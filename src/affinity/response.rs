@@ -20,7 +20,7 @@ use crate::store::client::WriteOutcome;
 pub(crate) enum Response<'a> {
     /// It goes to the client, with these edits.
     Proceed(Vec<Edit<'a>>),
-    /// It gets these edits, and waits for the store. [`Affinity::on_written`] goes on.
+    /// It gets these edits, and waits for the store. [`Turn::on_written`] goes on.
     Wait(Vec<Edit<'a>>, Box<HeldResponse>),
 }
 
@@ -239,6 +239,8 @@ impl<'p> Turn<'p, '_> {
         if spoken {
             edits.push(Edit::Remove(action_header));
         }
+        // Tokens come from here alone: what a client sends from then on is what it gets under these names.
+        edits.extend(self.affinity.token_headers().map(Edit::Remove));
         // An upstream that echoes what it got must not tell the client its session id.
         if self.policy().app.session_header.enabled {
             edits.push(Edit::Remove(session_header));
@@ -396,11 +398,11 @@ impl<'p> Turn<'p, '_> {
         let session = match &change {
             Change::Keep => return true,
             Change::End { clear, .. } => {
-                let before = edits.len();
-                let cleared = carriers.iter().enumerate().filter(|(place, _)| clear.contain(*place));
-                cleared.for_each(|(_, carrier)| carrier.clear(edits));
-                if edits.len() > before {
-                    keep_private(&self.proxy.response_headers().unwrap_or_default(), edits);
+                let mut cleared = carriers.iter().enumerate().filter(|(place, _)| clear.contain(*place)).peekable();
+                if cleared.peek().is_some() {
+                    let response = self.proxy.response_headers().unwrap_or_default();
+                    cleared.for_each(|(_, carrier)| carrier.clear(&response, edits));
+                    keep_private(&response, edits);
                 }
                 return true;
             }
@@ -457,7 +459,6 @@ impl<'p> Turn<'p, '_> {
             _ if origin != Origin::Upstream => Carriers::default(),
             // Tokens of others are not the client's session.
             (Some(_), Some(by)) => Carriers::only(by),
-            _ if exchange.standing == Standing::Unknown => Carriers::ALL,
             _ => presented,
         };
         (Outcome::Ended, Change::End { session, clear })

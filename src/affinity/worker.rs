@@ -121,10 +121,10 @@ impl Worker {
     }
 
     /// What the log may have to be told, of what was counted since it was handed over last.
-    pub(crate) fn seen(&self, now: Option<Monotonic>) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         let counted = |fault| self.counts.get(Counter::Fault(fault)) > 0;
         Seen {
-            breaker_is_open: self.store.as_ref().is_some_and(|store| store.breaker_is_open(now)),
+            store_is_away: self.store.as_ref().is_some_and(StoreClient::is_away),
             revocation_lost: counted(Fault::RevocationLost),
             bridge_silent: counted(Fault::BridgeSilent),
         }

@@ -85,7 +85,7 @@ impl Carrier for CookieCarrier {
         self.set_cookie.name().into()
     }
 
-    fn clear<'c>(&'c self, edits: &mut Vec<Edit<'c>>) {
+    fn clear<'c>(&'c self, _: &Headers, edits: &mut Vec<Edit<'c>>) {
         edits.push(Edit::Add("set-cookie", self.set_cookie.clear().into_bytes()));
     }
 }

@@ -68,11 +68,7 @@ impl Carrier for HeaderCarrier {
 
     fn issue<'c>(&'c self, token: &str, _: u64, response: &Headers, edits: &mut Vec<Edit<'c>>) {
         edits.push(Edit::Set(self.name.as_str(), token.into()));
-        let mut exposed = response.values(EXPOSED).peekable();
-        let is_ours = |name: &[u8]| name.eq_ignore_ascii_case(self.name.as_str().as_bytes());
-        if self.expose && exposed.peek().is_some() && !exposed.flat_map(elements).any(is_ours) {
-            edits.push(Edit::Add(EXPOSED, self.name.as_str().into()));
-        }
+        self.expose_in(response, edits);
     }
 
     fn describe(&self) -> String {
@@ -84,8 +80,20 @@ impl Carrier for HeaderCarrier {
         text::concat(&[self.name.as_str(), to, exposed])
     }
 
-    fn clear<'c>(&'c self, edits: &mut Vec<Edit<'c>>) {
+    fn clear<'c>(&'c self, response: &Headers, edits: &mut Vec<Edit<'c>>) {
         edits.push(Edit::Set(self.name.as_str(), Vec::new()));
+        self.expose_in(response, edits);
+    }
+}
+
+impl HeaderCarrier {
+    /// Adds the name to those that scripts of other origins may read, where there are any.
+    fn expose_in<'c>(&'c self, response: &Headers, edits: &mut Vec<Edit<'c>>) {
+        let mut exposed = response.values(EXPOSED).peekable();
+        let is_ours = |name: &[u8]| name.eq_ignore_ascii_case(self.name.as_str().as_bytes());
+        if self.expose && exposed.peek().is_some() && !exposed.flat_map(elements).any(is_ours) {
+            edits.push(Edit::Add(EXPOSED, self.name.as_str().into()));
+        }
     }
 }
 
@@ -130,6 +138,9 @@ mod tests {
             let mut edits = Vec::new();
             carrier.issue("t", 1, &response, &mut edits);
             assert_eq!(edits.first(), Some(&Edit::Set("x-session-token", b"t".into())));
+            let mut cleared = Vec::new();
+            carrier.clear(&response, &mut cleared);
+            assert_eq!(cleared.get(1), edits.get(1), "what is taken away is exposed too");
             edits.get(1).is_some_and(|edit| *edit == Edit::Add(EXPOSED, b"x-session-token".into()))
         };
         assert!(exposes(true, &["x-a"]) && exposes(true, &["x-a, x-b", "x-c"]) && exposes(true, &[""]));

@@ -53,8 +53,8 @@ impl Notice {
 /// What a worker has seen since it was asked last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
-    /// The store is left alone just now.
-    pub breaker_is_open: bool,
+    /// The store was left alone, and has answered nothing since.
+    pub store_is_away: bool,
     /// A revocation was lost.
     pub revocation_lost: bool,
     /// The bridge was silent.
@@ -67,7 +67,7 @@ pub struct Notices {
     breaker_opened: Option<Monotonic>,
     /// The breaker is open, and that was told.
     open_told: bool,
-    breaker_was_open: bool,
+    was_away: bool,
     revocation_lost: Option<Monotonic>,
     bridge_told: bool,
 }
@@ -75,10 +75,10 @@ pub struct Notices {
 impl Notices {
     /// What is to be told now. Without a clock, what was told once is not told again.
     pub fn due(&mut self, seen: Seen, now: Option<Monotonic>) -> impl Iterator<Item = Notice> + use<> {
-        let opens = seen.breaker_is_open && !self.breaker_was_open && is_due(&mut self.breaker_opened, now);
-        let closes = !seen.breaker_is_open && self.open_told;
+        let opens = seen.store_is_away && !self.was_away && is_due(&mut self.breaker_opened, now);
+        let closes = !seen.store_is_away && self.open_told;
         self.open_told = opens || self.open_told && !closes;
-        self.breaker_was_open = seen.breaker_is_open;
+        self.was_away = seen.store_is_away;
         let lost = seen.revocation_lost && is_due(&mut self.revocation_lost, now);
         let silent = seen.bridge_silent && !self.bridge_told;
         self.bridge_told |= silent;
@@ -112,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_that_opens_and_closes_is_told_of_once_a_minute() {
+    fn a_breaker_that_opens_is_told_of_once_a_minute_and_its_closing_to_who_heard_of_it() {
         let mut notices = Notices::default();
-        let (open, closed) = (Seen { breaker_is_open: true, ..Seen::default() }, Seen::default());
+        let (open, closed) = (Seen { store_is_away: true, ..Seen::default() }, Seen::default());
         assert_eq!(due(&mut notices, closed, 100), []);
         assert_eq!(due(&mut notices, open, 101), [Notice::BreakerOpened]);
         assert_eq!(due(&mut notices, open, 170), [], "it is still open");

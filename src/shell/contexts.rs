@@ -392,7 +392,8 @@ impl Plugin {
         if let Some(store) = store {
             store.on_done(&mut Event { now: None, counts });
         }
-        log::tell(&mut self.notices, &self.worker, None);
+        let now = if self.worker.store.is_some() { proxy.monotonic().ok() } else { None };
+        log::tell(&mut self.notices, &self.worker, now);
         self.metrics.hand_over(proxy, &mut self.worker.counts);
         self.metrics.take_back_gauges(proxy);
     }

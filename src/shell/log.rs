@@ -24,7 +24,7 @@ pub(super) fn refused(message: &str) {
 
 /// Tells what a worker has seen since the last time.
 pub(super) fn tell(notices: &mut Notices, worker: &Worker, now: Option<Monotonic>) {
-    for notice in notices.due(worker.seen(now), now) {
+    for notice in notices.due(worker.seen(), now) {
         ::log::log!(notice.level(), "{}", notice.text());
     }
 }

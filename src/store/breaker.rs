@@ -114,6 +114,14 @@ impl Breaker {
         pause.saturating_sub(Duration::from_millis(share))
     }
 
+    /// Whether it opened, and no call was answered since.
+    pub fn is_tripped(&self) -> bool {
+        match self.state {
+            State::Closed { .. } => false,
+            State::Open { .. } | State::Probing { .. } => true,
+        }
+    }
+
     /// A call failed for a reason that says nothing of the store. If it was the probe, the next call is the probe.
     pub fn undecided(&mut self, now: Monotonic) {
         if let State::Probing { pause } = self.state {

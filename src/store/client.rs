@@ -357,6 +357,11 @@ impl StoreClient {
         self.breaker.is_open(now.unwrap_or(self.now))
     }
 
+    /// Whether the store was left alone, and has answered nothing since.
+    pub fn is_away(&self) -> bool {
+        self.breaker.is_tripped()
+    }
+
     /// After how many seconds a client that is turned away may try again; at least 1.
     pub fn retry_after(&self, now: Option<Monotonic>) -> u64 {
         self.breaker.pause(now.unwrap_or(self.now)).as_secs().saturating_add(1)

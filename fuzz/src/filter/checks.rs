@@ -261,7 +261,7 @@ impl Run {
             }
             let [host_header, action_header, session_header] = internal(config);
             taken.push(host_header);
-            taken.extend(Some(TOKEN_HEADER).filter(|_| !sent_on && carries_in_header(config)));
+            taken.extend(Some(TOKEN_HEADER).filter(|_| carries_in_header(config)));
             taken.extend(Some(action_header).filter(|_| !sent_on || config.policy.app.action_header.enabled));
             taken.extend(Some(session_header).filter(|_| !sent_on || config.policy.app.session_header.enabled));
         }

@@ -188,3 +188,21 @@ fn several_tokens_in_one_header_are_as_several_cookies() {
     let met = meet(&mut scene, &[(HEADER, &format!("{old}, garbage")), (HEADER, &new)]);
     assert_eq!(met.line.as_deref(), Some("resumed token by=header"), "the newest wins");
 }
+
+#[test]
+fn an_upstream_cannot_give_the_client_a_token() {
+    let mut scene = scene(HEADER_FIRST);
+    let met = meet(&mut scene, &[]);
+    assert!(met.response.contains(&Edit::Remove(HEADER)));
+    assert!(scene.affinity.inward_headers().any(|name| name == HEADER), "nor in trailers");
+}
+
+#[test]
+fn an_end_after_a_failure_takes_away_what_the_client_sent_alone() {
+    let mut scene = scene(HEADER_FIRST);
+    let token = begun(&mut scene);
+    let (exchange, request) = scene.request_with(&headers(&[(HEADER, &token)]));
+    scene.says("end");
+    let met = respond(&mut scene, request, exchange.unasked());
+    assert_eq!((met.token().as_deref(), met.cookie()), (Some(""), None));
+}

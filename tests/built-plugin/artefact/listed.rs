@@ -54,6 +54,14 @@ pub const LISTED: &[Listed] = &[
         reason: "When the references to one token overflow their count: each is a request's, and there is no memory for so many.",
         ..NONE
     },
+    Listed {
+        function: Some("mooring::affinity::request::<impl mooring::affinity::turn::Turn>::newest"),
+        what: Some("a trap"),
+        places: Some(1),
+        reach: Reach::Traffic,
+        reason: "As above, where it is not inlined.",
+        ..NONE
+    },
     // Calls to the store that wait for their turn.
     Listed {
         source: Some("alloc/src/collections/vec_deque/mod.rs"),

@@ -33,6 +33,7 @@ fn a_store_that_is_away_and_comes_back_is_told_of_once_each() {
     assert_eq!(away.len(), 2, "{away:?}");
     assert!(away[1].starts_with("WARN mooring: the session store is left alone"), "{away:?}");
     proxy.pass(Duration::from_secs(2));
+    assert_eq!(log(&proxy).len(), 2, "nothing has answered yet");
     proxy.request(ROOT);
     let probe = proxy.sent_one();
     proxy.answer(&probe, "404", b"");
